@@ -1,0 +1,192 @@
+"""The command line: `python -m finetune_utils COMMAND`. Every command is a thin layer over a function."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .errors import UserError, os_reason
+
+PROFILE_NAMES = click.Choice(["smoke", "cpu", "gpu"])
+
+
+def _to_stderr(message: str) -> None:
+    click.echo(message, err=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Tools of the fine-tuning course: check the machine, run the lessons, fine-tune your own data."""
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(as_json: bool) -> None:
+    """Say what this machine has. Paste the output into an issue."""
+    from .doctor import doctor as examine
+    from .doctor import format_doctor
+
+    report = examine()
+    click.echo(json.dumps(report, indent=1) if as_json else format_doctor(report))
+
+
+@cli.command()
+def setup() -> None:
+    """Fetch and convert the models once, so that everything after works offline."""
+    from . import hardware
+    from .weights import SOURCES, ensure_model
+
+    hardware.quiet()
+    for name in SOURCES:
+        ensure_model(name, click.echo, thorough=True)
+    click.echo("Models are ready; no network is needed from here on.")
+
+
+@cli.command()
+@click.argument("lessons", nargs=-1)
+@click.option("--profile", default="cpu", show_default=True, type=PROFILE_NAMES)
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for executed copies [build/PROFILE].")
+def run(lessons: tuple[str, ...], profile: str, output: Path | None) -> None:
+    """Run lessons headless, in order (all by default), and print a table."""
+    from .notebooks import run_lessons
+
+    if not run_lessons(lessons, profile, output):
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("lessons", nargs=-1)
+@click.option("--check", is_flag=True, help="Write nothing; fail when notebooks differ from their sources.")
+@click.option("--store", is_flag=True, help="Run changed lessons and store outputs and results (make notebooks).")
+@click.option("--force", is_flag=True, help="With --store: also lessons that did not change.")
+@click.option("--profile", default="cpu", show_default=True, type=PROFILE_NAMES, help="With --store.")
+def build(lessons: tuple[str, ...], check: bool, store: bool, force: bool, profile: str) -> None:
+    """Build notebooks, exercises and solutions from their sources."""
+    from . import notebooks
+
+    if store:
+        sys.exit(0 if notebooks.store(lessons, profile, force=force) else 1)
+    found = notebooks.build(check=check)
+    for line in found:
+        click.echo(line)
+    if check:
+        click.echo(f"{len(found)} problems." if found else "All notebooks match their sources.")
+        sys.exit(1 if found else 0)
+    click.echo(f"{len(found)} files written.")
+
+
+@cli.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--model", default="smollm2-135m", show_default=True, help="Name, folder or hub id.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the result.")
+@click.option("--full", is_flag=True, help="Train all weights instead of a LoRA adapter.")
+@click.option("--epochs", default=1.0, show_default=True)
+@click.option("--max-steps", default=0, help="Stop after so many steps, whatever --epochs says.")
+@click.option("--learning-rate", type=float, help="[1e-3 for LoRA, 5e-5 with --full]")
+@click.option("--batch-size", default=8, show_default=True)
+@click.option("--max-length", default=512, show_default=True, help="Tokens a row at most.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--resume", is_flag=True, help="Continue the interrupted run in --output.")
+@click.option("--test-size", default=0.1, show_default=True, help="Share of the rows kept for testing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def finetune(data: Path, output: Path, as_json: bool, **options: Any) -> None:
+    """Fine-tune a model on the rows of DATA and measure it on rows it never saw."""
+    from .commands import format_example
+    from .quickstart import finetune as tune
+
+    tuned = tune(data, output=output, say=_to_stderr if as_json else click.echo, **options)
+    results = tuned.evaluate()
+    if as_json:
+        click.echo(json.dumps({"output": str(output), "results": results, "examples": tuned.examples}, indent=1))
+        return
+    if "nll_before" in results:
+        click.echo(
+            f"Test NLL per token: {results['nll_before']:.3f} -> {results['nll_after']:.3f} on {results['test_rows']} "
+            f"unseen rows (change {results['nll_change']:+.3f}, 95 % interval {results['nll_change_low']:+.3f} to "
+            f"{results['nll_change_high']:+.3f})."
+        )
+    for example in tuned.examples:
+        click.echo(format_example(example))
+    click.echo(f'\nSaved to {output}. Ask it: python -m finetune_utils generate --model {output} "Your question"')
+
+
+@cli.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--model", required=True, help="Folder of a fine-tuned model.")
+@click.option("--answers", default=64, show_default=True, help="Unseen questions that both models answer.")
+@click.option("--max-new-tokens", default=64, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def evaluate(data: Path, model: str, answers: int, max_new_tokens: int, as_json: bool) -> None:
+    """Compare a fine-tuned model with the untuned one on the rows of DATA."""
+    from .commands import evaluate_file, format_evaluation
+
+    report = evaluate_file(data, model, max_new_tokens, answers, _to_stderr if as_json else click.echo)
+    click.echo(json.dumps(report, indent=1, ensure_ascii=False) if as_json else format_evaluation(report))
+
+
+@cli.command()
+@click.argument("prompt", nargs=-1)
+@click.option("--model", default="smollm2-135m", show_default=True, help="Name, folder or hub id.")
+@click.option("--input", "source", type=click.Path(path_type=Path), help="File of questions.")
+@click.option("--output", type=click.Path(path_type=Path), help="File for the answers (JSONL).")
+@click.option("--max-new-tokens", default=64, show_default=True)
+@click.option("--batch-size", default=32, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def generate(
+    prompt: tuple[str, ...], model: str, source: Path | None, output: Path | None, max_new_tokens: int,
+    batch_size: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Answer PROMPT, or every row of --input, with a model."""
+    from .commands import generate_file
+
+    if prompt and source:
+        raise UserError("Give either a PROMPT or --input, not both.")
+    rows = generate_file(model, [" ".join(prompt)] if prompt else [], source, output, max_new_tokens, batch_size, _to_stderr)
+    if as_json:
+        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+    elif output is None:
+        for row in rows:
+            click.echo(row["generated"] if prompt else f"{row['question']}\n  {row['generated']}")
+    else:
+        click.echo(f"Wrote {len(rows)} answers to {output}.")
+
+
+@cli.command()
+@click.argument("lessons", nargs=-1)
+@click.option("--profile", default="cpu", show_default=True, type=PROFILE_NAMES)
+def ranges(lessons: tuple[str, ...], profile: str) -> None:
+    """Compute the ranges that "Check your run" compares with (maintainers: make ranges)."""
+    from .ranges import compute_ranges
+
+    compute_ranges(lessons, profile)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends with one line and exit code 2."""
+    try:
+        cli.main(standalone_mode=False)
+    except UserError as error:
+        _stop(str(error), 2)
+    except click.ClickException as error:
+        _stop(error.format_message() + " (see --help)", 2)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _stop("Stopped. An interrupted `finetune` goes on with --resume.", 130)
+    except BrokenPipeError:
+        sys.exit(1)
+    except OSError as error:
+        _stop(f"{error.filename or 'the system'}: {os_reason(error)}.", 2)
+    except MemoryError:
+        _stop("Out of memory: try a smaller --batch-size or --max-length.", 2)
+
+
+def _stop(message: str, code: int) -> None:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Which examples go together: their order over a run, batches of similar length, and the collator."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+
+from .errors import UserError
+from .tokenization import IGNORE
+
+
+def example_order(
+    lengths: Sequence[int],
+    batch_size: int,
+    accumulation: int = 1,
+    epochs: float = 1.0,
+    max_steps: int = 0,
+    seed: int = 0,
+    group_by_length: bool = True,
+) -> list[int]:
+    """Fix the order of all examples over all epochs in advance.
+
+    Grouped by length, examples are shuffled, sorted within blocks of 32 batches, and the batches shuffled again, so that
+    neighbors are of similar length and the order still differs in every epoch. Knowing the whole order makes
+    a resumed run see exactly the examples that were left.
+    """
+    total = max_steps * batch_size * accumulation if max_steps > 0 else max(round(epochs * len(lengths)), 1)
+    order: list[int] = []
+    epoch = 0
+    while len(order) < total:
+        rng = random.Random(f"{seed}-{epoch}")
+        indices = list(range(len(lengths)))
+        rng.shuffle(indices)
+        if group_by_length:
+            blocks = [indices[i : i + 32 * batch_size] for i in range(0, len(indices), 32 * batch_size)]
+            indices = [i for block in blocks for i in sorted(block, key=lambda i: -lengths[i])]
+            batches = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
+            short = [b for b in batches if len(b) < batch_size]  # in the middle it would shift all that follow
+            batches = [b for b in batches if len(b) == batch_size]
+            rng.shuffle(batches)
+            indices = [i for b in batches + short for i in b]
+        order += indices
+        epoch += 1
+    return order[:total]
+
+
+def length_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    """Group row numbers, longest first, so that rows x longest stays within `batch_tokens` (one row at least)."""
+    batches: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if not batches or (len(batches[-1]) + 1) * lengths[batches[-1][0]] > batch_tokens:
+            batches.append([])
+        batches[-1].append(i)
+    return batches
+
+
+def can_skip_logits() -> bool:
+    """True when this transformers accepts a mask of positions for `logits_to_keep` (tested by feature, not by version)."""
+    return hasattr(transformers.modeling_utils, "slice_logits_to_keep")
+
+
+@dataclass
+class SupervisedCollator:
+    """Pad a batch on the right and keep only what the loss needs.
+
+    Padding is masked by position, never by pad id, so that an end-of-turn token that doubles as the pad token stays
+    supervised. Lengths are rounded up to `multiple`: few different shapes are quicker. With `sparse`, the batch also
+    says at which positions logits are needed (`logits_to_keep`), so that the large output layer is computed there only.
+
+    Returns tensors of shape (rows, length): `input_ids`, `attention_mask`, `labels`; with `sparse` also
+    `logits_to_keep` (rows, length), bool, and `shift_labels` (supervised positions,).
+    """
+
+    pad_token_id: int
+    multiple: int = 8
+    sparse: bool = True
+
+    def __post_init__(self) -> None:
+        if self.pad_token_id is None:
+            raise UserError("The tokenizer has no pad token: set tokenizer.pad_token = tokenizer.eos_token first.")
+
+    def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        longest = max(len(e["input_ids"]) for e in examples)
+        width = -(-longest // self.multiple) * self.multiple
+        pad = lambda name, value: torch.tensor(  # noqa: E731
+            [list(e[name]) + [value] * (width - len(e[name])) for e in examples]
+        )
+        mask = [[1] * len(e["input_ids"]) + [0] * (width - len(e["input_ids"])) for e in examples]
+        batch = {
+            "input_ids": pad("input_ids", self.pad_token_id),
+            "attention_mask": torch.tensor(mask),
+            "labels": pad("labels", IGNORE),
+        }
+        if self.sparse:
+            shifted = torch.nn.functional.pad(batch["labels"], (0, 1), value=IGNORE)[:, 1:]
+            batch["logits_to_keep"] = shifted != IGNORE
+            batch["shift_labels"] = shifted[batch["logits_to_keep"]]
+        return batch

@@ -1,0 +1,199 @@
+"""What a lesson calls: say where it runs, check and record its numbers, read stored ones, show a table."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import math
+import os
+import platform
+import textwrap
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from . import hardware
+from .errors import os_reason
+from .profiles import Profile, get_profile
+from .results import ROOT, Value, read_json, results_path, save_ranges, stored, update_lesson
+
+__all__ = ["check_run", "environment", "save_ranges", "show_table", "start", "stored"]
+
+
+def start(profile_name: str) -> Profile:
+    """Begin a lesson: fix the seed, say device, precision and sizes, and return the profile.
+
+    `FINETUNE_MODEL` in the environment replaces the profile's model (tests use the tiny one).
+
+    Raises:
+        UserError: there is no such profile.
+    """
+    profile = get_profile(profile_name)
+    if model := os.environ.get("FINETUNE_MODEL"):
+        profile = dataclasses.replace(profile, model=model)
+    hardware.quiet()
+    hardware.set_seed(0)
+    here = hardware.describe()
+    print(
+        f"Device: {here['device']} ({here['device_name']}). "
+        f"Precision: {here['precision']}, because {here['precision_reason']}."
+    )
+    print(
+        f"Profile {profile.name}: model {profile.model}, up to {profile.train_rows:,} training rows "
+        f"and {profile.eval_rows:,} scored rows, batches of {profile.batch_size}."
+    )
+    if here["device"] != "cpu" and profile.name == "cpu":
+        print('GPU found: try PROFILE = "gpu".')
+    return profile
+
+
+def environment() -> dict[str, str]:
+    """What a stored result was measured with: versions, CPU capability, precision."""
+    here = hardware.describe()
+    return {
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "transformers": version("transformers"),
+        "device": here["device"],
+        "cpu_capability": here["cpu_capability"],
+        "precision": here["precision"],
+    }
+
+
+def check_run(lesson: str, profile: str | Profile, root: Path = ROOT, **values: Value) -> None:
+    """Record a lesson's numbers and compare them with the range that stored runs span.
+
+    The table is always printed. The numbers go to `build/results/<profile>.json`, or to the folder that a
+    headless run names in `FINETUNE_RESULTS`.
+
+    Args:
+        lesson: `lesson04`.
+        profile: the profile, or its name.
+        root: the repository.
+        **values: numbers or True / False, by name.
+
+    Raises:
+        AssertionError: under a headless run, when a value is outside its range; every such value is named.
+        TypeError: a value is neither a number nor True or False.
+    """
+    name = profile if isinstance(profile, str) else profile.name
+    numbers = {key: _plain(key, value) for key, value in values.items()}
+    ranges = read_json(results_path(name, root)).get("lessons", {}).get(lesson, {}).get("ranges", {})
+    verdicts = {key: _verdict(value, ranges.get(key)) for key, value in numbers.items()}
+    rows = [
+        {
+            "name": key,
+            "value": _show(value),
+            "expected": _show_range(ranges.get(key)),
+            "result": verdicts[key],
+        }
+        for key, value in numbers.items()
+    ]
+    show_table(rows, caption=f"Check your run: {lesson}, profile {name}")
+    known = [key for key in numbers if key in ranges]
+    passed = sum(verdicts[key] == "ok" for key in known)
+    finite = {key: value if math.isfinite(value) else None for key, value in numbers.items()}
+    folder = Path(os.environ.get("FINETUNE_RESULTS") or root / "build" / "results")
+    checks = {"passed": passed, "total": len(known)}
+    try:
+        entry = {"values": finite, "checks": checks, "environment": environment()}
+        update_lesson(folder / f"{name}.json", name, lesson, entry)
+    except OSError as error:
+        print(f"These numbers could not be saved ({os_reason(error)}).")
+        if hardware.under_run():
+            raise
+    wrong = [key for key in numbers if verdicts[key] in ("outside", "not a finite number")]
+    if wrong and hardware.under_run():
+        told = [f"{key} is {_show(numbers[key])}, expected {_show_range(ranges.get(key))}" for key in wrong]
+        raise AssertionError(f"{lesson}: " + "; ".join(told))
+
+
+def _plain(key: str, value: Any) -> int | float | bool:
+    """Turn numbers of NumPy and PyTorch into Python's own."""
+    if hasattr(value, "item"):
+        value = value.item()
+    if not isinstance(value, int | float | bool):
+        raise TypeError(f"check_run: {key} is {type(value).__name__}, expected a number or True / False")
+    return value
+
+
+def _verdict(value: float, expected: Sequence[float] | None) -> str:
+    if not math.isfinite(value):
+        return "not a finite number"
+    if expected is None:
+        return "no reference yet"
+    return "ok" if expected[0] <= value <= expected[1] else "outside"
+
+
+def _show(value: float) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) or abs(value) >= 10_000:
+        return f"{value:,.0f}" if math.isfinite(value) else str(value)
+    return f"{value:.4g}"
+
+
+def _show_range(expected: Sequence[float] | None) -> str:
+    if expected is None:
+        return "-"
+    low, high = (_show(x) for x in expected)
+    return low if low == high else f"{low} to {high}"
+
+
+def show_table(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str] | None = None,
+    caption: str = "",
+    width: int = 50,
+) -> None:
+    """Show rows as a table whose long texts are wrapped: HTML in a notebook, plain text elsewhere.
+
+    `columns` chooses and orders the columns (default: those of the first row); `width` is that of the widest
+    text column in characters.
+    """
+    names = list(columns or (rows[0] if rows else ()))
+    cells = [[_cell(row.get(name, "")) for name in names] for row in rows]
+    plain = _plain_table(names, cells, caption, width)
+    if not _has_display():
+        print(plain)
+        return
+    from IPython.display import display
+
+    style = f"text-align:left;vertical-align:top;white-space:pre-wrap;max-width:{width}ch"
+    head = "".join(f'<th scope="col" style="{style}">{html.escape(name)}</th>' for name in names)
+    body = "".join(
+        "<tr>" + "".join(f'<td style="{style}">{html.escape(text)}</td>' for text in line) + "</tr>"
+        for line in cells
+    )
+    title = f'<caption style="text-align:left">{html.escape(caption)}</caption>' if caption else ""
+    table = f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    display({"text/html": table, "text/plain": plain}, raw=True)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _plain_table(names: list[str], cells: list[list[str]], caption: str, width: int) -> str:
+    wrapped = [
+        [[part for line in text.split("\n") for part in textwrap.wrap(line, width) or [""]] for text in row]
+        for row in [names, *cells]
+    ]
+    widths = [max(len(part) for row in wrapped for part in row[i]) for i in range(len(names))]
+    lines = [caption] if caption else []
+    for number, row in enumerate(wrapped):
+        for height in range(max((len(parts) for parts in row), default=0)):
+            parts = [(row[i][height : height + 1] or [""])[0].ljust(widths[i]) for i in range(len(names))]
+            lines.append("  ".join(parts).rstrip())
+        if number == 0:
+            lines.append("  ".join("-" * w for w in widths))
+    return "\n".join(lines)
+
+
+def _has_display() -> bool:
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    return type(get_ipython()).__name__ == "ZMQInteractiveShell"

@@ -1,0 +1,131 @@
+"""Was it worth it? Untuned against tuned on the same rows, with paired intervals."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import UserError
+from .nll import NLL
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """True when 0 lies outside: the difference is larger than what resampling explains."""
+        return self.low > 0 or self.high < 0
+
+    def __str__(self) -> str:
+        return f"{self.estimate:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    groups: Sequence[Hashable],
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Bootstrap a statistic over groups of rows (Efron and Tibshirani 1993, chapter 13: percentile interval).
+
+    Rows that share a group (the wordings of one fact, the games of one day) rise and fall together, so whole groups
+    are drawn with replacement. `statistic` gets an array (draws, rows) that says how often each row was drawn,
+    and returns one number a draw.
+
+    Raises:
+        UserError: fewer than two groups, so that there is nothing to resample.
+    """
+    names, index = np.unique(np.array([str(g) for g in groups]), return_inverse=True)
+    if len(names) < 2:
+        raise UserError(f"An interval needs at least 2 groups of rows; found {len(names)}.")
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)[:, index]
+    low, high = np.nanpercentile(statistic(draws), [2.5, 97.5])
+    return Interval(float(statistic(np.ones((1, len(index))))[0]), float(low), float(high))
+
+
+def nll_difference(before: NLL, after: NLL, groups: Sequence[Hashable], seed: int = 0) -> Interval:
+    """Token-weighted NLL after minus before, in nats a token, paired row by row and resampled by group."""
+    _same_rows(len(before.sums), len(after.sums), len(groups))
+    change = after.sums - before.sums
+    return bootstrap(lambda w: (w @ change) / (w @ before.counts), groups, seed=seed)
+
+
+def mean_difference(
+    before: Sequence[float], after: Sequence[float], groups: Sequence[Hashable], seed: int = 0
+) -> Interval:
+    """Mean of `after` minus mean of `before`, paired row by row and resampled by group."""
+    _same_rows(len(before), len(after), len(groups))
+    change = np.asarray(after, float) - np.asarray(before, float)
+    return bootstrap(lambda w: (w @ change) / w.sum(axis=1), groups, seed=seed)
+
+
+def rate(hits: Sequence[bool], groups: Sequence[Hashable] | None = None, seed: int = 0) -> Interval:
+    """Share of hits with its interval. Every row is its own group unless `groups` says otherwise.
+
+    A rate of exactly 0 or 1 leaves a bootstrap nothing to vary, so Wilson's interval (1927) is used for single rows.
+    """
+    values = np.asarray(hits, float)
+    if groups is None:
+        return _wilson(values)
+    return bootstrap(lambda w: (w @ values) / w.sum(axis=1), groups, seed=seed)
+
+
+def _wilson(values: np.ndarray) -> Interval:
+    n, p, z = len(values), float(values.mean()), 1.959964
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return Interval(p, max(0.0, float(middle - half)), min(1.0, float(middle + half)))
+
+
+def _same_rows(*lengths: int) -> None:
+    if len(set(lengths)) != 1:
+        raise UserError(f"A paired comparison needs the same rows on both sides; found {', '.join(map(str, lengths))}.")
+
+
+TOPIC = re.compile(r"\bfine[- ]?tun", re.IGNORECASE)
+TURN_BACK = re.compile(
+    r"\b(let'?s|let us|i can only|i only|i(?:'m| am) (?:only|just|here)|i (?:keep|stick|stay)|only (?:help|answer|cover)|"
+    r"outside|beyond|off[- ]topic|not (?:something|part|what)|happy to help with|can'?t help with|"
+    r"back to|keep(?:ing)? to|stick(?:ing)? to|stay(?:ing)? (?:with|on)|focus(?:es|ed)? on|this (?:course|assistant) (?:is|covers|keeps))\b",
+    re.IGNORECASE,
+)
+
+
+def is_redirect(answer: str) -> bool:
+    """True when an answer politely turns back to fine-tuning instead of answering.
+
+    The rule: the first two sentences name fine-tuning and contain a phrase that turns back or declines. It looks only at
+    the answer, so it can be applied to any model. How often it is right is measured on labelled answers
+    (`data/redirect_labels.jsonl`), not assumed.
+    """
+    opening = " ".join(re.split(r"(?<=[.!?])\s+", answer.strip().replace("\u2019", "'"))[:2])
+    return bool(TOPIC.search(opening) and TURN_BACK.search(opening))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well a yes/no rule matches labels given by hand."""
+
+    precision: float
+    recall: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"precision {self.precision:.0%}, recall {self.recall:.0%} on {self.n} labelled answers"
+
+
+def check_rule(predicted: Sequence[bool], labels: Sequence[bool]) -> Agreement:
+    """Precision (how many of its yes are right) and recall (how many of the true yes it finds) of a rule."""
+    _same_rows(len(predicted), len(labels))
+    hits = sum(p and y for p, y in zip(predicted, labels, strict=True))
+    return Agreement(hits / max(sum(predicted), 1), hits / max(sum(labels), 1), len(labels))

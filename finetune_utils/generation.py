@@ -1,0 +1,99 @@
+"""Answers in batches: left-padded, sorted by length, given back in the order asked."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from .errors import UserError
+from .hardware import Precision, choose_precision
+from .lora import merge
+from .progress import bar
+from .prompts import render_prompt
+from .tokenization import end_of_turn_id
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    max_new_tokens: int = 64,
+    batch_size: int = 32,
+    progress: bool | None = False,
+) -> list[str]:
+    """Continue every prompt greedily and return the new text only, in the order of `prompts`.
+
+    Prompts of similar length share a batch, since a short one would wait for the longest. They are padded on the
+    left, so that every answer starts right after its prompt. The prompt is removed by token count, never by
+    comparing text.
+
+    Raises:
+        UserError: an empty prompt, or sizes below 1.
+    """
+    if max_new_tokens < 1 or batch_size < 1:
+        raise UserError("max_new_tokens and batch_size must be at least 1.")
+    ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+    for number, tokens in enumerate(ids, start=1):
+        if not tokens:
+            raise UserError(f"Prompt {number} of {len(prompts)} is empty: there is nothing to continue.")
+    was_training = model.training
+    model.eval()
+    answers = [""] * len(ids)
+    order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+    with bar(len(ids), "Answering", "answer", progress) as progress_bar:
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            texts = _continue([ids[i] for i in chosen], model, tokenizer, max_new_tokens)
+            for i, text in zip(chosen, texts, strict=True):
+                answers[i] = text
+            progress_bar.update(len(chosen))
+    model.train(was_training)
+    return answers
+
+
+def _continue(batch: list[list[int]], model: Any, tokenizer: Any, max_new_tokens: int) -> list[str]:
+    width = max(len(tokens) for tokens in batch)
+    pad = tokenizer.pad_token_id
+    device = next(model.parameters()).device
+    input_ids = torch.tensor([[pad] * (width - len(tokens)) + tokens for tokens in batch], device=device)
+    mask = torch.tensor([[0] * (width - len(t)) + [1] * len(t) for t in batch], device=device)
+    with torch.inference_mode():
+        output = model.generate(
+            input_ids=input_ids,
+            attention_mask=mask,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            pad_token_id=pad,
+            eos_token_id=end_of_turn_id(tokenizer),
+        )
+    return [text.strip() for text in tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)]
+
+
+def answer(
+    model: Any,
+    tokenizer: Any,
+    questions: Sequence[str],
+    template: str | None = None,
+    max_new_tokens: int = 64,
+    batch_size: int = 32,
+    progress: bool | None = False,
+) -> list[str]:
+    """Ask questions through the prompt template (default: the model's own) and return the answers."""
+    prompts = [render_prompt({"question": question}, tokenizer, template) for question in questions]
+    return generate(model, tokenizer, prompts, max_new_tokens, batch_size, progress)
+
+
+def fast_copy(model: Any, precision: Precision | None = None) -> Any:
+    """Return a copy of `model` made for answering: adapter merged, weights in this machine's 16-bit format.
+
+    An adapter costs two extra small products in every layer, and float32 weights cost twice the memory traffic of
+    16-bit ones; both are felt token by token. `model` itself stays as it is.
+    """
+    precision = precision or choose_precision(next(model.parameters()).device)
+    return merge(copy.deepcopy(model), precision.dtype).eval()

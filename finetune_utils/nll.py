@@ -1,0 +1,77 @@
+"""The token-weighted negative log-likelihood (NLL): the number that judges a model here."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from .batching import SupervisedCollator, can_skip_logits, length_batches
+from .progress import bar
+from .tokenization import IGNORE, Example, count_supervised
+
+
+@dataclass(frozen=True)
+class NLL:
+    """Negative log-likelihood of supervised tokens, in nats, row by row.
+
+    `sums[i]` is the NLL of all supervised tokens of row i, `counts[i]` how many there are.
+    """
+
+    sums: np.ndarray
+    counts: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """Mean over all tokens: every token weighs the same, whatever row it stands in."""
+        return float(self.sums.sum() / self.counts.sum())
+
+    @property
+    def perplexity(self) -> float:
+        """exp(mean): among how many equally likely tokens the model seems to choose."""
+        return math.exp(self.mean)
+
+
+def token_nll(
+    model: Any, examples: Sequence[Example], tokenizer: Any, batch_tokens: int = 4096, progress: bool | None = False
+) -> NLL:
+    """Score every supervised token of `examples` under `model`.
+
+    The Trainer's own `eval_loss` averages batch means, so it changes with the batch size; this sum does not.
+    Batches hold rows of similar length, `batch_tokens` tokens at most. The logits are taken in float32.
+    """
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    collate = SupervisedCollator(tokenizer.pad_token_id, sparse=can_skip_logits())
+    sums, counts = np.zeros(len(examples)), np.array([count_supervised(e) for e in examples])
+    with bar(len(examples), "Scoring", "row", progress) as progress_bar, torch.inference_mode(), autocast(model):
+        for batch in length_batches([len(e["input_ids"]) for e in examples], batch_tokens):
+            tensors = {k: v.to(device) for k, v in collate([examples[i] for i in batch]).items()}
+            labels, kept = tensors.pop("labels"), tensors.pop("shift_labels", None)
+            logits = model(**tensors, use_cache=False).logits.float()
+            if kept is not None:
+                losses = torch.nn.functional.cross_entropy(logits, kept, reduction="none")
+                rows = tensors["logits_to_keep"].nonzero()[:, 0].cpu()
+            else:
+                shifted = labels[:, 1:]
+                losses = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), shifted, reduction="none")
+                rows = (shifted != IGNORE).nonzero()[:, 0].cpu()
+                losses = losses[shifted != IGNORE]
+            np.add.at(sums, np.array(batch)[rows.numpy()], losses.double().cpu().numpy())
+            progress_bar.update(len(batch))
+    model.train(was_training)
+    return NLL(sums, counts)
+
+
+def autocast(model: Any) -> contextlib.AbstractContextManager[Any]:
+    """16-bit arithmetic for a model whose weights are (partly) stored in 16 bits; float32 stays float32."""
+    dtypes = {p.dtype for p in model.parameters()} & {torch.bfloat16, torch.float16}
+    if not dtypes:
+        return contextlib.nullcontext()
+    return torch.autocast(next(model.parameters()).device.type, dtype=dtypes.pop())

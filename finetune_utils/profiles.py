@@ -1,0 +1,55 @@
+"""The one dial: `smoke`, `cpu` and `gpu` set the model and the sizes of everything a lesson runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import UserError
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Sizes of one run. Row counts are upper limits: a smaller data set is used whole.
+
+    Attributes:
+        name: what the learner types.
+        model: a name that `models.load_model` knows.
+        train_rows: training rows at most.
+        eval_rows: rows at most in each scored (dev or test) set.
+        generate_rows: prompts at most that are answered in one comparison.
+        epochs: passes over the training rows in the lesson's one real training run.
+        batch_size: rows per training step.
+        generate_batch_size: prompts answered at the same time.
+        max_new_tokens: tokens at most in one answer.
+    """
+
+    name: str
+    model: str
+    train_rows: int
+    eval_rows: int
+    generate_rows: int
+    epochs: float
+    batch_size: int
+    generate_batch_size: int
+    max_new_tokens: int
+
+
+PROFILES: dict[str, Profile] = {
+    # Seconds: every cell runs once, nothing is learned. For tests and for looking around.
+    "smoke": Profile("smoke", "smollm2-135m", 24, 12, 8, 1, 8, 8, 16),
+    # Minutes on two CPU cores: the numbers in the course come from this one.
+    "cpu": Profile("cpu", "smollm2-135m", 2_000, 400, 64, 3, 8, 32, 64),
+    # A free Colab T4: the larger sibling, same tokenizer and chat template.
+    "gpu": Profile("gpu", "HuggingFaceTB/SmolLM2-1.7B-Instruct", 2_000, 400, 128, 3, 16, 64, 64),
+}
+
+
+def get_profile(name: str) -> Profile:
+    """Return the profile called `name`.
+
+    Raises:
+        UserError: `name` is not one of `smoke`, `cpu`, `gpu`.
+    """
+    if name not in PROFILES:
+        raise UserError(f"Unknown profile {name!r}: choose one of {', '.join(PROFILES)}.")
+    return PROFILES[name]

@@ -1,0 +1,115 @@
+"""`run.json`: what a fine-tuning run leaves beside its weights, so that what was trained is what is asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .data import fold, write_rows
+from .errors import UserError
+from .files import Row
+from .models import RUN_FILE
+from .results import write_text
+
+TEST_FILE = "test.jsonl"
+# What must agree between an interrupted run and its continuation.
+SAME_ON_RESUME = ("model", "data_sha256", "template", "full", "max_length", "test_size", "settings")
+
+
+@dataclass
+class RunRecord:
+    """One run of `finetune`.
+
+    Attributes:
+        model: name or folder of the untuned model.
+        data: name of the file; `data_sha256` identifies its content.
+        template: how a question becomes a prompt.
+        full: all weights were trained (else a LoRA adapter).
+        settings: everything that went into `training.TrainSettings`.
+        train_rows: short hashes of the rows trained on, so that `evaluate` can tell seen rows from unseen ones.
+        status: `running` until the weights are saved, then `complete`.
+        results: what was measured on the test rows.
+    """
+
+    model: str
+    data: str
+    data_sha256: str
+    kind: str
+    template: str
+    full: bool
+    max_length: int
+    test_size: float
+    settings: dict[str, Any]
+    train_rows: list[str]
+    test_file: str = TEST_FILE
+    status: str = "running"
+    results: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write `run.json` (atomically).
+
+        Raises:
+            UserError: the folder cannot be written or the disk is full.
+        """
+        write_text(folder / RUN_FILE, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
+
+    def check_same(self, other: RunRecord, folder: Path) -> None:
+        """Refuse to continue a run with different data or settings.
+
+        Raises:
+            UserError: names what differs.
+        """
+        for name in SAME_ON_RESUME:
+            old, new = getattr(self, name), getattr(other, name)
+            if old != new:
+                if isinstance(old, dict):
+                    name, old, new = next((k, old.get(k), new.get(k)) for k in new if old.get(k) != new.get(k))
+                raise UserError(
+                    f"{folder}: the interrupted run had {name} {old!r}, this one has {new!r}; a run can only be resumed "
+                    "with the same data and settings. Use them again, or choose another --output."
+                )
+
+
+def read_record(folder: Path) -> RunRecord | None:
+    """Read a folder's `run.json`; None when there is none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / RUN_FILE
+    if not path.is_file():
+        return None
+    try:
+        return RunRecord(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, UnicodeDecodeError) as error:
+        raise UserError.at(path, found="a damaged record", do="delete the folder and run `finetune` again") from error
+
+
+def row_hash(row: Mapping[str, Any]) -> str:
+    """A short fingerprint of what a row asks and answers; case and spaces do not matter."""
+    content = {k: row[k] for k in ("question", "answer", "messages", "text") if k in row}
+    return hashlib.sha256(fold(json.dumps(content, sort_keys=True, ensure_ascii=False)).encode()).hexdigest()[:16]
+
+
+def answer_of(row: Mapping[str, Any]) -> str:
+    """What makes two rows leak into each other: the answer, the last assistant turn, or the text."""
+    if "messages" in row:
+        return fold(row["messages"][-1]["content"])
+    return fold(row["text"] if "text" in row else row["answer"])
+
+
+def question_of(row: Mapping[str, Any]) -> str | None:
+    """The question that `generate` can ask for this row; None for plain text."""
+    if "messages" in row:
+        return next((m["content"] for m in row["messages"] if m["role"] == "user"), None)
+    return row.get("question")
+
+
+def save_test_rows(folder: Path, rows: Sequence[Row]) -> None:
+    """Keep the test rows beside the weights, ready for `evaluate`."""
+    if rows:
+        write_rows(folder / TEST_FILE, rows)

@@ -1,0 +1,290 @@
+"""`train()` on the stock `transformers.Trainer`, and the token-weighted NLL that judges it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch.utils.data import SequentialSampler
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from .batching import SupervisedCollator, can_skip_logits, example_order
+from .errors import UserError, os_reason
+from .hardware import Precision, choose_precision, peak_memory_bytes, set_seed, use_fast_fp32
+from .nll import token_nll
+from .progress import bar
+from .quick_lora import plain_attention, quick_lora
+from .tokenization import Example, check_ends
+
+CHECKPOINT_SECONDS = 110  # a killed run loses less than two minutes
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Everything that decides how a run goes, apart from model and data.
+
+    Attributes:
+        epochs: passes over the examples; `max_steps` (when above 0) overrules it.
+        learning_rate: None takes `default_learning_rate` for the kind of model.
+        batch_size: examples per forward pass.
+        accumulation: forward passes per optimizer step.
+        warmup: share of the steps in which the rate rises from 0.
+        schedule: what the rate does after that, in the Trainer's words (`linear`, `cosine`, `constant`).
+        weight_decay: AdamW's pull toward zero.
+        max_grad_norm: longer gradients are shortened to this length.
+        seed: order of the examples, dropout, new weights.
+        group_by_length: batches of similar length waste less padding.
+        evaluate_every: steps between scores on the evaluation examples (0: only at the end).
+        patience: stop after so many scores without improvement and go back to the best weights (0: never).
+    """
+
+    epochs: float = 1.0
+    max_steps: int = 0
+    learning_rate: float | None = None
+    batch_size: int = 8
+    accumulation: int = 1
+    warmup: float = 0.1
+    schedule: str = "cosine"
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    seed: int = 0
+    group_by_length: bool = True
+    evaluate_every: int = 0
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "accumulation"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1.")
+        if self.epochs <= 0 and self.max_steps <= 0:
+            raise UserError(f"epochs is {self.epochs}: it must be above 0 (or give max_steps).")
+        if self.learning_rate is not None and not 0 <= self.learning_rate <= 1:
+            raise UserError(f"learning_rate is {self.learning_rate}: it must lie between 0 and 1; usual are 1e-5 to 1e-3.")
+
+
+def default_learning_rate(full: bool) -> float:
+    """LoRA trains few weights that start at zero, so it takes larger steps than full fine-tuning."""
+    return 5e-5 if full else 1e-3
+
+
+@dataclass
+class TrainResult:
+    """What a run did.
+
+    `history` has one entry a step: step, epoch, loss (mean NLL a supervised token, nats), learning_rate,
+    grad_norm, seconds since the start; and `eval_nll` where the evaluation examples were scored.
+    """
+
+    history: list[dict[str, float]]
+    steps: int
+    seconds: float
+    examples_per_second: float
+    tokens_per_second: float
+    peak_memory_bytes: int
+    stopped_early: bool = False
+    best_step: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def losses(self) -> list[float]:
+        """The training loss of every step."""
+        return [entry["loss"] for entry in self.history if "loss" in entry]
+
+
+class _OrderedTrainer(Trainer):
+    """The stock Trainer, told to take the examples in the order given."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
+
+
+class _Watcher(TrainerCallback):
+    """Records every step, moves the bar, asks for checkpoints, scores, and stops early."""
+
+    def __init__(self, settings: TrainSettings, per_epoch: float, progress: Any, score: Callable[[], float] | None,
+                 on_step: Callable[[dict[str, float]], None] | None, checkpoints: bool) -> None:  # fmt: skip
+        self.settings, self.per_epoch, self.progress, self.score = settings, per_epoch, progress, score
+        self.on_step, self.checkpoints = on_step, checkpoints
+        self.history: list[dict[str, float]] = []
+        self.started = self.saved = time.perf_counter()
+        self.best: tuple[float, int, dict[str, torch.Tensor]] | None = None
+        self.worse, self.stopped_early = 0, False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.started = self.saved = time.perf_counter()
+        if self.progress is not None:
+            self.progress.update(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        if not logs or "loss" not in logs:
+            return
+        entry = {"step": state.global_step, "epoch": state.global_step / self.per_epoch}
+        entry |= {name: float(logs[name]) for name in ("loss", "learning_rate", "grad_norm") if name in logs}
+        entry["seconds"] = time.perf_counter() - self.started
+        if self.history and self.history[-1]["step"] == state.global_step:  # the score came first
+            entry = self.history.pop() | entry
+        self.history.append(entry)
+        if self.progress is not None:
+            self.progress.set_postfix_str(f"loss {entry['loss']:.3f}", refresh=False)
+            self.progress.update(1)
+        if self.on_step:
+            self.on_step(entry)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> Any:
+        every = self.settings.evaluate_every
+        if self.score and every and state.global_step % every == 0:
+            self._score(state.global_step, model, control)
+        if self.checkpoints and time.perf_counter() - self.saved > CHECKPOINT_SECONDS:
+            control.should_save = True
+            self.saved = time.perf_counter()
+        return control
+
+    def _score(self, step: int, model: Any, control: Any) -> None:
+        value = self.score()
+        model.train()
+        self.history.append({"step": step, "epoch": step / self.per_epoch, "eval_nll": value})
+        if self.best is None or value < self.best[0]:
+            kept = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+            self.best, self.worse = (value, step, kept if self.settings.patience else {}), 0
+        else:
+            self.worse += 1
+        if self.settings.patience and self.worse >= self.settings.patience:
+            control.should_training_stop = self.stopped_early = True
+
+
+def train(
+    model: Any,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    settings: TrainSettings | None = None,
+    *,
+    eval_examples: Sequence[Example] | None = None,
+    precision: Precision | None = None,
+    output: Path | None = None,
+    resume: bool = False,
+    on_step: Callable[[dict[str, float]], None] | None = None,
+    progress: bool | None = None,
+) -> TrainResult:
+    """Fine-tune `model` in place on tokenized examples and return what happened.
+
+    Args:
+        examples: dicts of `input_ids` and `labels` (-100 where nothing is learned).
+        eval_examples: scored (token-weighted NLL) every `settings.evaluate_every` steps.
+        precision: default: what `choose_precision` finds for the model's device.
+        output: folder for checkpoints, at least one every two minutes; removed when the run completes.
+        resume: go on from the last checkpoint in `output`, to the weights an uninterrupted run reaches.
+        on_step: called with each entry of the history, for a live plot.
+
+    Raises:
+        UserError: unusable examples, nothing to resume from, a damaged checkpoint, a full disk.
+    """
+    settings = settings or TrainSettings()
+    if not examples:
+        raise UserError("There are no examples to train on.")
+    check_ends(examples, tokenizer)
+    device = next(model.parameters()).device
+    precision = precision or choose_precision(device)
+    use_fast_fp32()
+    set_seed(settings.seed)
+    step_size = settings.batch_size * settings.accumulation
+    order = example_order(
+        [len(e["input_ids"]) for e in examples], settings.batch_size, settings.accumulation, settings.epochs,
+        settings.max_steps, settings.seed, settings.group_by_length,
+    )  # fmt: skip
+    steps = math.ceil(len(order) / step_size)
+    score = (lambda: token_nll(model, eval_examples, tokenizer).mean) if eval_examples else None
+    with contextlib.ExitStack() as stack:
+        folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="finetune-")))
+        progress_bar = stack.enter_context(bar(steps, "Training", "step", progress))
+        watcher = _Watcher(settings, len(examples) / step_size, progress_bar, score, on_step, output is not None)
+        trainer = _OrderedTrainer(
+            model=model,
+            args=_arguments(folder, settings, steps, precision, device, learning_rate_of(model, settings)),
+            train_dataset=[examples[i] for i in order],
+            data_collator=SupervisedCollator(tokenizer.pad_token_id, sparse=can_skip_logits()),
+            callbacks=[watcher],
+        )
+        trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
+        stack.enter_context(quick_lora(model))
+        stack.enter_context(plain_attention(model, max(len(e["input_ids"]) for e in examples)))
+        started = time.perf_counter()
+        _run(trainer, folder, resume)
+        seconds = time.perf_counter() - started
+        if output:
+            remove_checkpoints(folder)
+    if settings.patience and watcher.best:
+        model.load_state_dict(watcher.best[2], strict=False)
+    model.eval()
+    done = [len(examples[i]["input_ids"]) for i in order[: trainer.state.global_step * step_size]]
+    return TrainResult(
+        watcher.history, trainer.state.global_step, seconds, len(done) / seconds, sum(done) / seconds,
+        peak_memory_bytes(), watcher.stopped_early, watcher.best[1] if watcher.best else None,
+        asdict(settings) | {"precision": precision.name, "learning_rate": learning_rate_of(model, settings)},
+    )  # fmt: skip
+
+
+def learning_rate_of(model: Any, settings: TrainSettings) -> float:
+    """The rate of the settings, or the default for this kind of model."""
+    if settings.learning_rate is not None:
+        return settings.learning_rate
+    return default_learning_rate(full=not hasattr(model, "peft_config"))
+
+
+def _arguments(
+    folder: Path, settings: TrainSettings, steps: int, precision: Precision, device: torch.device, rate: float
+) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulation,
+        learning_rate=rate,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=round(settings.warmup * steps),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        seed=settings.seed,
+        bf16=precision.dtype == torch.bfloat16,
+        fp16=precision.dtype == torch.float16,
+        use_cpu=device.type == "cpu",
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # a loss of nan must be seen, not replaced
+        save_strategy="no",  # the watcher asks for checkpoints by the clock
+        save_total_limit=1,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_drop_last=False,
+        remove_unused_columns=False,
+        label_names=["labels"],
+    )
+
+
+def _run(trainer: Trainer, folder: Path, resume: bool) -> None:
+    checkpoint = None
+    if resume:
+        checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+        if checkpoint is None:
+            raise UserError(f"{folder}: found no checkpoint to resume from; expected checkpoint-N; start without --resume.")
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: writing a checkpoint failed ({os_reason(error)}): free some space or choose another --output; "
+            "the last complete checkpoint is kept, so --resume goes on from there."
+        ) from error
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the Trainer's own state once a run is complete (its optimizer state is a pickle and of no more use)."""
+    for path in folder.glob("checkpoint-*"):
+        shutil.rmtree(path)

@@ -1,0 +1,155 @@
+"""Running and storing lessons with the real papermill, on a made-up course."""
+
+import os
+
+import nbformat
+import pytest
+from toy_course import FIRST, SECOND, make_course
+
+from finetune_utils import headless, notebooks
+from finetune_utils.results import read_json, results_path, save_ranges
+from finetune_utils.sources import all_lessons, to_notebook
+
+
+@pytest.fixture
+def root(tmp_path):
+    make_course(tmp_path / "toy {root}")  # papermill formats paths: braces must survive
+    return tmp_path / "toy {root}"
+
+
+def code_cells(path):
+    return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+
+
+def test_store_run_and_store_again(root, capsys):
+    """The whole round: nothing stored, stored, unchanged, changed."""
+    assert notebooks.store(root=root)
+    first, second = all_lessons(root)
+    assert notebooks.build(check=True, root=root) == []
+    assert [c.execution_count for c in code_cells(first.notebook)] == [1, 2, 3, 4, 5, 6]
+    texts = [out.get("text") for cell in code_cells(first.notebook) for out in cell.outputs]
+    assert texts == ["profile cpu\n", None, None, "saved below ./notebooks\n"]
+    written = first.notebook.read_text(encoding="utf-8")
+    assert "papermill" not in written
+    assert "noise" in written
+    assert "noise\\n" not in written
+    assert "The stored mean is 8.00 over 2 rows" in written
+    lessons = read_json(results_path("cpu", root))["lessons"]
+    assert lessons["lesson01"]["values"] == {"mean": 8.0}
+    assert lessons["lesson01"]["seconds"] > 0
+    assert "checks" not in lessons["lesson01"]
+
+    capsys.readouterr()
+    assert notebooks.store(root=root)
+    assert capsys.readouterr().out == "0 lessons run, 2 built.\n"
+
+    save_ranges("cpu", "lesson01", {"mean": (7.5, 8.5)}, root)
+    second.source.write_text(SECOND.replace('"second"', '"changed"'), encoding="utf-8")
+    (root / "data" / "toy.jsonl").write_text('{"n": 4}\n', encoding="utf-8")
+    assert notebooks.store(["2"], root=root)
+    assert "changed" in second.notebook.read_text()
+    assert notebooks.state(first) == "not run"
+    assert notebooks.store(root=root)
+    lesson01 = read_json(results_path("cpu", root))["lessons"]["lesson01"]
+    assert lesson01["values"] == {"mean": 4.0}
+    assert lesson01["ranges"] == {"mean": [7.5, 8.5]}
+    assert notebooks.build(check=True, root=root) == []
+
+
+def test_another_profile_stores_results_and_no_outputs(root):
+    assert notebooks.store(["1"], profile="cpu", root=root)
+    before = (root / "notebooks" / "01_toy.ipynb").read_bytes()
+    assert notebooks.store(["1"], profile="smoke", root=root)
+    assert (root / "notebooks" / "01_toy.ipynb").read_bytes() == before
+    assert read_json(results_path("smoke", root))["lessons"]["lesson01"]["values"] == {"mean": 8.0}
+
+
+FAILURES = {
+    "raises": (
+        "mean = sum(",
+        "mean = 1 / 0 + sum(",
+        "cell [4] `rows = [json.loads(line)",
+        "ZeroDivisionError",
+    ),
+    "exits quietly": (
+        'print("noise", file=sys.stderr)',
+        "sys.exit(0)",
+        "kernel ended before the last cell",
+        "",
+    ),
+    "kernel dies": ('print("noise", file=sys.stderr)', "os._exit(1)", "the kernel died", ""),
+    "check fails": (
+        'print("saved below"',
+        'raise AssertionError("lesson01: mean is 8, expected 9 to 10")\nprint("saved below"',
+        "AssertionError: lesson01: mean is 8, expected 9 to 10",
+        "",
+    ),
+    "no parameters": ('# %% tags=["parameters"]', "# %%", "0 cells tagged parameters", ""),
+}
+
+
+@pytest.mark.parametrize("what", FAILURES)
+def test_a_failing_lesson_is_told_and_the_next_one_runs(root, capsys, what):
+    old, new, *told = FAILURES[what]
+    assert old in FIRST
+    lessons = all_lessons(root)
+    broken = to_notebook(FIRST.replace(old, new))
+    source_of = {lessons[0]: broken, lessons[1]: to_notebook(SECOND)}
+    first, second = headless.run_all(lessons, "smoke", root / "build" / "out", source_of.get)
+    assert not first.ok
+    assert second.ok
+    output = capsys.readouterr().out
+    assert all(part in output for part in told)
+    assert "[1/2] 01_toy ...\n[1/2] 01_toy FAILED after " in output
+    assert "[2/2] 02_second ok after " in output
+    table = output.splitlines()[-4:]
+    assert table[0].split() == ["lesson", "seconds", "checks", "ok"]
+    assert table[1].split()[-1] == "NO"
+    assert table[2].split()[-2:] == ["none", "yes"]
+    assert table[3].startswith("1 of 2 lessons ok")
+
+
+def test_a_cell_that_takes_too_long_is_stopped(root):
+    lesson = all_lessons(root)[1]
+    slow = to_notebook(SECOND.replace('print("second")', "import time; time.sleep(60)"))
+    with pytest.raises(headless.LessonFailed, match="longer than 2 s"):
+        headless.execute(lesson, "smoke", root / "build", slow, timeout=2)
+
+
+def test_a_failed_lesson_is_not_stored(root):
+    (root / "notebooks" / "sources" / "01_toy.py").write_text(FIRST.replace("mean = ", "mean = 1 / 0 + "))
+    (root / "data" / "toy.jsonl").write_text('{"n": 7}\n', encoding="utf-8")
+    source = root / "notebooks" / "sources" / "01_toy.py"
+    source.write_text(source.read_text().replace("{{lesson01.mean:.2f}}", "unknown"), encoding="utf-8")
+    assert not notebooks.store(root=root)
+    first, second = all_lessons(root)
+    assert notebooks.state(first) == "not run"
+    assert notebooks.state(second) == ""
+    assert "lesson01" not in read_json(results_path("cpu", root))["lessons"]
+
+
+def test_a_run_uses_what_the_learner_opens_and_leaves_no_trace(root, capsys, monkeypatch):
+    monkeypatch.setenv("FINETUNE_RESULTS", "sentinel")
+    notebooks.store(root=root)
+    lesson = all_lessons(root)[1]
+    edited = lesson.notebook.read_text().replace('print(\\"second\\")', 'print(\\"edited by a learner\\")')
+    lesson.notebook.write_text(edited, encoding="utf-8")
+    before = {p: p.read_bytes() for p in (root / "notebooks").rglob("*") if p.is_file()}
+    assert notebooks.run_lessons(["02"], "smoke", root / "elsewhere", root)
+    assert "note: 02_second.ipynb differs from its source" in capsys.readouterr().out
+    printed = [
+        out.text for cell in code_cells(root / "elsewhere" / "02_second.ipynb") for out in cell.outputs
+    ]
+    assert printed == ["edited by a learner\n"]
+    assert {p: p.read_bytes() for p in (root / "notebooks").rglob("*") if p.is_file()} == before
+    assert os.environ["FINETUNE_RESULTS"] == "sentinel"
+    assert "FINETUNE_UNDER_RUN" not in os.environ
+
+
+def test_old_results_are_not_counted_again(root):
+    output = root / "build" / "out"
+    lesson = all_lessons(root)[0]
+    assert headless.run_one(lesson, "smoke", output, to_notebook(FIRST)).total == 1
+    early = FIRST.replace("results = Path", "1 / 0\nresults = Path")
+    outcome = headless.run_one(lesson, "smoke", output, to_notebook(early))
+    assert (outcome.passed, outcome.total, outcome.ok) == (0, 0, False)

@@ -1,0 +1,176 @@
+"""What lessons call: start, check_run, show_table."""
+
+import dataclasses
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from finetune_utils import course, hardware
+from finetune_utils.errors import UserError
+from finetune_utils.profiles import PROFILES
+from finetune_utils.results import read_json, results_path, save_ranges
+
+CPU = {
+    "device": "cpu",
+    "device_name": "x86_64",
+    "cpu_capability": "AVX2",
+    "precision": "fp32",
+    "precision_reason": "a sentinel reason",
+}
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path, monkeypatch):
+    monkeypatch.setattr(hardware, "describe", lambda: CPU)
+    monkeypatch.delenv("FINETUNE_UNDER_RUN", raising=False)
+    monkeypatch.delenv("FINETUNE_MODEL", raising=False)
+    monkeypatch.setenv("FINETUNE_RESULTS", str(tmp_path / "results"))
+
+
+def recorded(tmp_path):
+    return read_json(tmp_path / "results" / "cpu.json")["lessons"]
+
+
+def test_start_says_where_it_runs_and_fixes_the_seed(capsys):
+    draws = []
+    for _ in range(2):
+        assert course.start("cpu") == PROFILES["cpu"]
+        draws.append((random.random(), float(np.random.rand()), float(torch.rand(1))))
+    assert draws[0] == draws[1]
+    told = capsys.readouterr().out
+    assert "Device: cpu (x86_64). Precision: fp32, because a sentinel reason." in told
+    assert f"up to {PROFILES['cpu'].train_rows:,} training rows" in told
+    assert "GPU" not in told
+
+
+def test_start_points_at_an_unused_gpu(capsys, monkeypatch):
+    monkeypatch.setattr(hardware, "describe", lambda: {**CPU, "device": "cuda", "device_name": "Tesla T4"})
+    course.start("cpu")
+    assert 'GPU found: try PROFILE = "gpu".' in capsys.readouterr().out
+    course.start("gpu")
+    assert "GPU found" not in capsys.readouterr().out
+
+
+def test_the_environment_can_replace_the_model(monkeypatch):
+    monkeypatch.setenv("FINETUNE_MODEL", "tiny")
+    assert course.start("smoke") == dataclasses.replace(PROFILES["smoke"], model="tiny")
+    with pytest.raises(UserError, match="Unknown profile 'fast'"):
+        course.start("fast")
+
+
+def test_numbers_are_recorded_with_their_environment(tmp_path, capsys):
+    course.check_run(
+        "lesson04", "cpu", tmp_path, nll=np.float32(2.5), rows=torch.tensor(1417), same=np.bool_(True)
+    )
+    entry = recorded(tmp_path)["lesson04"]
+    assert entry["values"] == {"nll": 2.5, "rows": 1417, "same": True}
+    assert entry["profile"] == "cpu"
+    assert entry["environment"]["torch"].startswith(torch.__version__.split("+")[0])
+    assert entry["environment"]["precision"] == "fp32"
+    assert entry["checks"] == {"passed": 0, "total": 0}
+    told = capsys.readouterr().out
+    assert "1,417" in told
+    assert told.count("no reference yet") == 3
+
+
+def test_a_second_lesson_is_recorded_beside_the_first(tmp_path):
+    course.check_run("lesson02", PROFILES["cpu"], tmp_path, leak=31)
+    course.check_run("lesson04", PROFILES["cpu"], tmp_path, nll=2.5)
+    course.check_run("lesson02", PROFILES["cpu"], tmp_path, leak=32)
+    assert {k: v["values"] for k, v in recorded(tmp_path).items()} == {
+        "lesson02": {"leak": 32},
+        "lesson04": {"nll": 2.5},
+    }
+
+
+@pytest.fixture
+def ranges(tmp_path):
+    save_ranges("cpu", "lesson04", {"nll": (2.25, 2.5), "same": (True, True), "rate": (0.9, 1.0)}, tmp_path)
+
+
+@pytest.mark.usefixtures("ranges")
+def test_a_value_outside_raises_only_under_a_headless_run(tmp_path, capsys, monkeypatch):
+    values = {"nll": 2.5625, "same": False, "rate": 0.9, "new": 7}
+    course.check_run("lesson04", "cpu", tmp_path, **values)
+    told = capsys.readouterr().out
+    assert "2.25 to 2.5" in told
+    assert told.count("outside") == 2
+    monkeypatch.setenv("FINETUNE_UNDER_RUN", "1")
+    with pytest.raises(AssertionError) as caught:
+        course.check_run("lesson04", "cpu", tmp_path, **values)
+    assert str(caught.value) == "lesson04: nll is 2.562, expected 2.25 to 2.5; same is no, expected yes"
+    assert recorded(tmp_path)["lesson04"]["checks"] == {"passed": 1, "total": 3}
+
+
+@pytest.mark.usefixtures("ranges")
+def test_the_ends_of_a_range_are_inside(tmp_path, monkeypatch):
+    monkeypatch.setenv("FINETUNE_UNDER_RUN", "1")
+    course.check_run("lesson04", "cpu", tmp_path, nll=2.25, same=True, rate=1.0)
+    course.check_run("lesson04", "cpu", tmp_path, nll=2.5, same=True, rate=1)
+    assert recorded(tmp_path)["lesson04"]["checks"] == {"passed": 3, "total": 3}
+
+
+def test_ranges_of_another_profile_do_not_count(tmp_path, ranges, capsys):
+    course.check_run("lesson04", "smoke", tmp_path, nll=99)
+    assert "no reference yet" in capsys.readouterr().out
+
+
+def test_a_number_that_is_not_finite_always_fails(tmp_path, monkeypatch):
+    monkeypatch.setenv("FINETUNE_UNDER_RUN", "1")
+    with pytest.raises(AssertionError, match="loss is nan"):
+        course.check_run("lesson04", "cpu", tmp_path, loss=float("nan"))
+    assert recorded(tmp_path)["lesson04"]["values"] == {"loss": None}
+
+
+def test_text_is_no_value(tmp_path):
+    with pytest.raises(TypeError, match="answer is str"):
+        course.check_run("lesson04", "cpu", tmp_path, answer="2.5")
+
+
+def test_a_learner_without_write_permission_keeps_the_table(tmp_path, capsys, monkeypatch):
+    (tmp_path / "results").write_text("a file where the folder should be")
+    course.check_run("lesson04", "cpu", tmp_path, nll=2.5)
+    told = capsys.readouterr().out
+    assert "2.5" in told
+    assert "could not be saved" in told
+    monkeypatch.setenv("FINETUNE_UNDER_RUN", "1")
+    with pytest.raises(OSError):  # noqa: PT011
+        course.check_run("lesson04", "cpu", tmp_path, nll=2.5)
+
+
+def test_a_learners_numbers_go_below_build(tmp_path, monkeypatch):
+    monkeypatch.delenv("FINETUNE_RESULTS")
+    course.check_run("lesson04", "cpu", tmp_path, nll=2.5)
+    assert (tmp_path / "build" / "results" / "cpu.json").is_file()
+    assert not results_path("cpu", tmp_path).exists()
+
+
+def test_a_table_wraps_long_texts(capsys):
+    rows = [{"n": 7, "answer": "word " * 15, "hidden": 1}, {"n": 0.123456}]
+    course.show_table(rows, ["n", "answer"], "Two rows", width=40)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Two rows"
+    assert lines[1].split() == ["n", "answer"]
+    assert max(map(len, lines)) <= 8 + 40
+    assert lines[3].startswith("7 ")
+    assert lines[4].strip().startswith("word")
+    assert lines[-1].strip() == "0.1235"
+
+
+def test_a_table_in_a_notebook_is_html_with_text_escaped(monkeypatch):
+    shown = []
+    monkeypatch.setattr(course, "_has_display", lambda: True)
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
+    course.show_table([{"answer": "<|im_end|>"}], caption="Ends & starts")
+    html = shown[0]["text/html"]
+    assert "&lt;|im_end|&gt;" in html
+    assert "Ends &amp; starts</caption>" in html
+    assert '<th scope="col"' in html
+    assert "<|im_end|>" in shown[0]["text/plain"]
+
+
+def test_an_empty_table_is_no_error(capsys):
+    course.show_table([], caption="Nothing")
+    assert "Nothing" in capsys.readouterr().out

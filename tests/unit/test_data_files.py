@@ -1,0 +1,222 @@
+"""The shipped data files: schema, counts, variety, and cards that agree with the files."""
+
+import json
+import re
+from collections import Counter
+
+import pytest
+
+from finetune_utils.data import (
+    DATA_DIR,
+    check_no_overlap,
+    deduplicate,
+    fold,
+    load_rows,
+    load_table,
+    read_rows,
+    split_by_group,
+)
+from finetune_utils.hub import HUB
+from finetune_utils.quality import distinct_ngrams, find_personal_data, near_duplicates, repeated_openings
+
+WRITTEN = [
+    "course_qa.jsonl",
+    "instructions.jsonl",
+    "neutral_text.txt",
+    "readme_pairs.jsonl",
+    "sample_readme.md",
+]
+CARD_PARTS = ["What", "Who wrote it", "License", "Fields", "Counts", "Splits", "Limits"]
+
+
+@pytest.fixture(scope="module")
+def qa():
+    return load_rows("course_qa")
+
+
+@pytest.fixture(scope="module")
+def instructions():
+    return load_rows("instructions")
+
+
+@pytest.fixture(scope="module")
+def card():
+    return (DATA_DIR / "README.md").read_text(encoding="utf-8")
+
+
+def section(card: str, name: str) -> str:
+    match = re.search(rf"^## `{re.escape(name)}`$(.*?)(?=^## |\Z)", card, re.MULTILINE | re.DOTALL)
+    assert match, f"{name} has no card in data/README.md"
+    return match.group(1)
+
+
+def test_files_are_plain_utf8_with_unix_line_ends():
+    for name in WRITTEN:
+        content = (DATA_DIR / name).read_bytes()
+        assert b"\r" not in content, name
+        assert content.endswith(b"\n"), name
+        assert not content.startswith(b"\xef\xbb\xbf"), name
+        content.decode("utf-8")
+
+
+def test_course_qa_schema(qa):
+    for row in qa:
+        assert list(row) == ["id", "fact", "topic", "question", "answer"]
+        assert all(isinstance(value, str) and value == value.strip() != "" for value in row.values()), row[
+            "id"
+        ]
+        assert re.fullmatch(rf"{re.escape(row['fact'])}-\d", row["id"])
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", row["fact"])
+        assert (row["topic"] == "off-topic") == bool(re.fullmatch(r"off-topic-\d{3}", row["fact"]))
+        assert "\n" not in row["question"] + row["answer"]
+    assert load_table(DATA_DIR / "course_qa.jsonl").shape.name == "question/answer"
+
+
+def test_course_qa_counts(qa):
+    on_topic = [row for row in qa if row["topic"] != "off-topic"]
+    assert len({row["fact"] for row in on_topic}) >= 200
+    assert len(qa) - len(on_topic) >= 150
+    assert len(qa) >= 1_150
+    assert len({row["id"] for row in qa}) == len(qa)
+
+
+def test_each_fact_has_five_questions_one_answer_one_topic(qa):
+    questions = Counter(row["fact"] for row in qa if row["topic"] != "off-topic")
+    assert set(questions.values()) == {5}
+    assert len({(row["fact"], row["answer"], row["topic"]) for row in qa}) == len({row["fact"] for row in qa})
+    assert len({fold(row["answer"]) for row in qa}) == len({row["fact"] for row in qa})
+
+
+def test_no_question_occurs_twice_and_none_is_nearly_another_facts(qa):
+    assert deduplicate(qa, ["question"])[1] == []
+    pairs = near_duplicates([row["question"] for row in qa], threshold=0.75)
+    assert [(qa[i]["id"], qa[j]["id"]) for i, j, _ in pairs if qa[i]["fact"] != qa[j]["fact"]] == []
+
+
+def test_no_two_facts_have_nearly_the_same_answer(qa):
+    answers = {row["fact"]: row["answer"] for row in qa}
+    facts = list(answers)
+    pairs = near_duplicates(list(answers.values()), threshold=0.6)
+    assert [(facts[i], facts[j], round(s, 2)) for i, j, s in pairs] == []
+
+
+def test_questions_vary(qa):
+    questions = [row["question"] for row in qa]
+    opening, count = repeated_openings(questions)[0]
+    assert count <= 0.04 * len(questions), opening
+    assert distinct_ngrams(questions, 2) > 0.6
+    assert all(3 <= len(question.split()) <= 25 for question in questions if question)
+
+
+def test_answers_are_short_and_complete(qa):
+    for row in qa:
+        words = len(row["answer"].split())
+        low, high = (10, 40) if row["topic"] == "off-topic" else (15, 45)
+        assert low <= words <= high, row["id"]
+        assert row["answer"][-1] in ".!?", row["id"]
+        assert not row["answer"].startswith(("Yes,", "No,", "Great question")), row["id"]
+
+
+def test_every_off_topic_answer_names_the_subject_and_wording_varies(qa):
+    redirects = [row["answer"] for row in qa if row["topic"] == "off-topic"]
+    assert all("fine-tuning" in answer for answer in redirects)
+    openings = Counter(" ".join(answer.split()[:4]) for answer in redirects)
+    assert openings.most_common(1)[0][1] <= len(redirects) / 2
+    assert len(openings) > 60
+
+
+def test_splitting_by_fact_keeps_answers_apart_and_by_row_does_not(qa):
+    sizes = {"train": 0.8, "dev": 0.1, "test": 0.1}
+    parts = split_by_group(qa, "fact", sizes, seed=0)
+    check_no_overlap(parts, "fact")
+    check_no_overlap(parts, "answer")
+    by_row = split_by_group(qa, "id", sizes, seed=0)
+    trained = {row["fact"] for row in by_row["train"]}
+    on_topic = [row for row in by_row["test"] if row["topic"] != "off-topic"]
+    assert sum(row["fact"] in trained for row in on_topic) > 0.95 * len(on_topic)
+
+
+def test_instructions(instructions):
+    assert len(instructions) >= 120
+    assert all(list(row) == ["instruction", "input", "output"] for row in instructions)
+    assert deduplicate(instructions, ["instruction"])[1] == []
+    share = sum(bool(row["input"]) for row in instructions) / len(instructions)
+    assert 0.3 < share < 0.7
+    table = load_table(DATA_DIR / "instructions.jsonl")
+    assert (table.shape.name, len(table.rows)) == ("instruction/output", len(instructions))
+    assert repeated_openings([row["instruction"] for row in instructions]) == []
+
+
+def test_neutral_text_is_long_enough_and_keeps_to_its_subjects():
+    rows = load_rows("neutral_text")
+    assert 8_000 <= sum(len(row["text"].split()) for row in rows) <= 10_000
+    assert all(row["title"] and row["text"] for row in rows)
+    text = " ".join(row["text"] for row in rows).lower()
+    assert not re.search(r"language model|neural|fine-tun|dataset|\bgpu\b", text)
+
+
+def test_readme_pairs():
+    pairs = load_table(DATA_DIR / "readme_pairs.jsonl").rows
+    assert len(pairs) >= 10
+    source = (DATA_DIR / "sample_readme.md").read_text(encoding="utf-8")
+    for row in pairs:  # a command named in an answer stands in the README
+        for command in re.findall(r"`(--[a-z-]+)", row["answer"]):
+            assert command in source
+
+
+def test_no_personal_data_but_invented_examples(qa, instructions):
+    texts = [value for row in [*qa, *instructions] for value in row.values()]
+    texts += [row["text"] for row in load_rows("neutral_text")]
+    found = {f.text for text in texts for f in find_personal_data(text) if f.kind != "name"}
+    assert found == {"555-0147"}  # numbers from 555-0100 to 555-0199 are kept free for fiction
+
+
+def test_every_file_has_a_complete_card(card):
+    ignored = {"README.md", "LICENSE"}
+    files = {p.name for p in DATA_DIR.iterdir() if p.is_file() and p.suffix != ".py" and p.name[0] != "."}
+    for name in files - ignored:
+        text = section(card, name)
+        for part in CARD_PARTS:
+            assert f"**{part}.**" in text, f"the card of {name} lacks {part}"
+    for name in WRITTEN:
+        assert "Written for this course; synthetic" in section(card, name)
+        assert "CC0-1.0" in section(card, name)
+    assert all(f"`{name}`" in card for name in HUB)
+
+
+def test_the_cards_show_rows_that_exist(card):
+    for name in WRITTEN:
+        for example in re.findall(r"```json\n(.*?)\n```", section(card, name), re.DOTALL):
+            assert json.loads(example) in load_rows(name), name
+
+
+def test_the_cards_count_right(card, qa, instructions):
+    facts = len({row["fact"] for row in qa if row["topic"] != "off-topic"})
+    topics = Counter(row["topic"] for row in qa)
+    text = section(card, "course_qa.jsonl")
+    counts = f"{len(qa):,} rows: {facts} facts with 5 questions each, and {topics['off-topic']} off-topic"
+    assert counts in text
+    table = {
+        topic: int(count) for topic, count in re.findall(r"^\| ([a-z-]+) \| (\d+) \|$", text, re.MULTILINE)
+    }
+    assert table == topics
+
+    filled = sum(bool(row["input"]) for row in instructions)
+    text = section(card, "instructions.jsonl")
+    assert f"{len(instructions)} rows: {filled} with input and {len(instructions) - filled} without" in text
+
+    prose = load_rows("neutral_text")
+    words = sum(len(row["text"].split()) for row in prose)
+    pieces = len({row["title"] for row in prose})
+    assert f"{len(prose)} paragraphs in {pieces} pieces, {words:,} words" in section(card, "neutral_text.txt")
+
+    pairs = len(read_rows(DATA_DIR / "readme_pairs.jsonl"))
+    assert f"{pairs} rows" in section(card, "readme_pairs.jsonl")
+    words = len((DATA_DIR / "sample_readme.md").read_text(encoding="utf-8").split())
+    assert f"{words} words" in section(card, "sample_readme.md")
+
+    overview = dict(re.findall(r"^\| `([^`]+)` \| ([\d,]+)", card, re.MULTILINE))
+    sizes = [len(qa), len(instructions), len(prose), pairs, 1]
+    assert {name: overview[name] for name in WRITTEN} == {
+        n: f"{s:,}" for n, s in zip(WRITTEN, sizes, strict=True)
+    }
