@@ -22,6 +22,7 @@ def example_order(
     max_steps: int = 0,
     seed: int = 0,
     group_by_length: bool = True,
+    shuffle: bool = True,
 ) -> list[int]:
     """Fix the order of all examples over all epochs in advance.
 
@@ -35,8 +36,9 @@ def example_order(
     while len(order) < total:
         rng = random.Random(f"{seed}-{epoch}")
         indices = list(range(len(lengths)))
-        rng.shuffle(indices)
-        if group_by_length:
+        if shuffle:
+            rng.shuffle(indices)
+        if shuffle and group_by_length:
             blocks = [indices[i : i + 32 * batch_size] for i in range(0, len(indices), 32 * batch_size)]
             indices = [i for block in blocks for i in sorted(block, key=lambda i: -lengths[i])]
             batches = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]

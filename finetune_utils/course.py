@@ -163,8 +163,7 @@ def show_table(
     style = f"text-align:left;vertical-align:top;white-space:pre-wrap;max-width:{width}ch"
     head = "".join(f'<th scope="col" style="{style}">{html.escape(name)}</th>' for name in names)
     body = "".join(
-        "<tr>" + "".join(f'<td style="{style}">{html.escape(text)}</td>' for text in line) + "</tr>"
-        for line in cells
+        "<tr>" + "".join(f'<td style="{style}">{html.escape(text)}</td>' for text in line) + "</tr>" for line in cells
     )
     title = f'<caption style="text-align:left">{html.escape(caption)}</caption>' if caption else ""
     table = f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

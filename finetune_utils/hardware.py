@@ -30,6 +30,9 @@ class Precision:
         return self.dtype in (torch.bfloat16, torch.float16)
 
 
+FP32 = Precision(torch.float32, "fp32", "asked for")
+
+
 def choose_device(allow_mps: bool = False) -> torch.device:
     """Return the GPU when there is one, else the CPU. Apple's `mps` only on request: its results differ."""
     if torch.cuda.is_available():
@@ -52,8 +55,11 @@ def choose_precision(device: torch.device | None = None) -> Precision:
     """Choose the number format for `device` (default: the one `choose_device` finds).
 
     A GPU needs compute capability 8 for real bfloat16: PyTorch's own test also says yes where the
-    format is only emulated (a T4, for example), so the capability is read instead.
+    format is only emulated (a T4, for example), so the capability is read instead. `FINETUNE_PRECISION=fp32` in the
+    environment asks for float32 everywhere: slower, and a resumed run ends in bit-identical weights.
     """
+    if os.environ.get("FINETUNE_PRECISION") == "fp32":
+        return FP32
     device = device or choose_device()
     if device.type == "cuda":
         major = torch.cuda.get_device_capability(device)[0]
@@ -64,9 +70,6 @@ def choose_precision(device: torch.device | None = None) -> Precision:
         return Precision(torch.bfloat16, "bf16", "this CPU multiplies bfloat16 in hardware")
     where = "Apple's GPU" if device.type == "mps" else "this CPU"
     return Precision(torch.float32, "fp32", f"{where} has no fast 16-bit arithmetic that is safe for training")
-
-
-FP32 = Precision(torch.float32, "fp32", "asked for")
 
 
 def use_fast_fp32() -> None:

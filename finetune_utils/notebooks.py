@@ -69,10 +69,13 @@ def _minutes(number: float) -> str:
 
 
 def _frame(notebook: NotebookNode, lesson: Lesson, path: Path, facts: str, links: str) -> None:
-    """Put the generated cells in: facts, badge and bootstrap after the title, links at the end."""
-    header = "\n\n".join(
-        x for x in (facts, badge(path.relative_to(lesson.root).as_posix(), lesson.root)) if x
-    )
+    """Put the generated cells in: facts, badge and bootstrap after the title, links at the end.
+
+    A cell that the source tags `bootstrap` only marks the place for a reader of the source.
+    """
+    for place in reversed(tagged(notebook, "bootstrap")):
+        del notebook.cells[place]
+    header = "\n\n".join(x for x in (facts, badge(path.relative_to(lesson.root).as_posix(), lesson.root)) if x)
     first = [new_cell("markdown", header, "course-header")] if header else []
     first.append(new_cell("code", bootstrap(lesson.root), "course-bootstrap", ("bootstrap",)))
     notebook.cells[1:1] = first
@@ -190,9 +193,7 @@ def build(check: bool = False, root: Path = ROOT) -> list[str]:
         reasons = {"not run": "has no stored run", "stale": "was changed after its stored run"}
         for lesson in all_lessons(root):
             if reason := reasons.get(state(lesson)):
-                found.append(
-                    f"{lesson.notebook.relative_to(root).as_posix()}: {reason} (run: make notebooks)"
-                )
+                found.append(f"{lesson.notebook.relative_to(root).as_posix()}: {reason} (run: make notebooks)")
     if absent:
         more = f" ({len(absent) - 1} more like this)" if len(absent) > 1 else ""
         raise UserError(absent[0] + more)
@@ -227,9 +228,7 @@ def run_lessons(
         raise UserError(f"There are no lessons in {root / 'notebooks'}.")
     for lesson in lessons:
         if not lesson.notebook.is_file():
-            raise UserError.at(
-                lesson.notebook, found="no such notebook", do="run `python -m finetune_utils build`"
-            )
+            raise UserError.at(lesson.notebook, found="no such notebook", do="run `python -m finetune_utils build`")
         if _code(_read(lesson.notebook)) != _code(_fresh(lesson)):
             print(f"note: {lesson.notebook.name} differs from its source; the notebook is what runs")
     outcomes = run_all(lessons, profile, output or root / "build" / profile)

@@ -22,6 +22,7 @@ _NOT_PROSE = re.compile(
     r"\$\$.*?\$\$|(?<![\\\w])\$[^$\n]+\$"  # mathematics
     r"|\{\{[^{}]*\}\}"  # placeholders
     r"|\]\([^)\s]*\)|https?://\S+|<[^<>\n]+>"  # link targets, addresses, HTML tags
+    r"|\barXiv[: ]\s*\d{4}\.\d{4,5}"
     r"|^#+ +\d+(?:\.\d+)*\.? ",  # numbered headings
     re.DOTALL | re.MULTILINE,
 )
@@ -65,9 +66,7 @@ def markdown_only(source: str) -> str:
     return "\n".join(lines)
 
 
-def fill_markdown(
-    text: str, path: Path | str, root: Path = ROOT, missing: Callable[[str], None] | None = None
-) -> str:
+def fill_markdown(text: str, path: Path | str, root: Path = ROOT, missing: Callable[[str], None] | None = None) -> str:
     """Replace the placeholders of Markdown `text`; `path` is named in messages.
 
     Raises:
@@ -82,9 +81,7 @@ def fill_markdown(
             if not KNOWN.match(key):
                 if masked[match.start()] == " ":
                     return match.group()
-                raise UserError(
-                    f"{key!r} is no stored value (lessonNN.NAME, study.NAME.VALUE, data.NAME.rows)."
-                )
+                raise UserError(f"{key!r} is no stored value (lessonNN.NAME, study.NAME.VALUE, data.NAME.rows).")
             return format(stored(key, root), form)
         except (UserError, ValueError, TypeError) as error:
             line = text.count("\n", 0, match.start()) + 1
@@ -97,9 +94,7 @@ def fill_markdown(
     return PLACEHOLDER.sub(_replace, text)
 
 
-def fill_source(
-    source: str, path: Path | str, root: Path = ROOT, missing: Callable[[str], None] | None = None
-) -> str:
+def fill_source(source: str, path: Path | str, root: Path = ROOT, missing: Callable[[str], None] | None = None) -> str:
     """Fill the placeholders in the Markdown cells of a percent-format source; see `fill_markdown`."""
     before = markdown_only(source)
     after = fill_markdown(before, path, root, missing)

@@ -38,9 +38,9 @@ PROFILES: dict[str, Profile] = {
     # Seconds: every cell runs once, nothing is learned. For tests and for looking around.
     "smoke": Profile("smoke", "smollm2-135m", 24, 12, 8, 1, 8, 8, 16),
     # Minutes on two CPU cores: the numbers in the course come from this one.
-    "cpu": Profile("cpu", "smollm2-135m", 2_000, 400, 64, 3, 8, 32, 64),
+    "cpu": Profile("cpu", "smollm2-135m", 2_000, 400, 64, 1, 8, 32, 64),
     # A free Colab T4: the larger sibling, same tokenizer and chat template.
-    "gpu": Profile("gpu", "HuggingFaceTB/SmolLM2-1.7B-Instruct", 2_000, 400, 128, 3, 16, 64, 64),
+    "gpu": Profile("gpu", "HuggingFaceTB/SmolLM2-1.7B-Instruct", 2_000, 400, 128, 1, 16, 64, 64),
 }
 
 

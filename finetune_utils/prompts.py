@@ -76,12 +76,17 @@ def default_template(tokenizer: Any) -> str:
     return "chat" if getattr(tokenizer, "chat_template", None) else "question"
 
 
-def render_prompt(row: Mapping[str, str], tokenizer: Any, template: str | None = None) -> str:
+def render_prompt(row: Mapping[str, Any], tokenizer: Any, template: str | None = None) -> str:
     """Return the prompt of one row (`question`, or `instruction` with `input`) under `template`.
+
+    A row of `messages` always takes the chat template, up to its last question.
 
     Raises:
         UserError: unknown template.
     """
+    if "messages" in row:
+        last = max(i for i, message in enumerate(row["messages"]) if message["role"] == "user")
+        return apply_chat_template(tokenizer, row["messages"][: last + 1], add_generation_prompt=True)
     template = template or default_template(tokenizer)
     if template not in TEMPLATES:
         raise UserError(f"Unknown template {template!r}: choose one of {', '.join(TEMPLATES)}.")

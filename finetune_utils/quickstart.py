@@ -20,7 +20,7 @@ from .nll import NLL, token_nll
 from .prompts import default_template
 from .run_record import RunRecord, answer_of, question_of, read_record, row_hash, save_test_rows
 from .tokenization import Example, tokenize_rows
-from .training import TrainSettings, default_learning_rate, train
+from .training import TrainResult, TrainSettings, default_learning_rate, train
 from .weights import sha256_of
 
 EXAMPLES = 3
@@ -35,6 +35,7 @@ class FineTuned:
     record: RunRecord
     test_rows: list[Row]
     examples: list[dict[str, str]]
+    training: TrainResult
 
     def answer(self, questions: str | Sequence[str], max_new_tokens: int = 64) -> str | list[str]:
         """Answer one question, or a list of them, through the template it was trained with."""
@@ -213,7 +214,7 @@ def _train_and_measure(
         {"question": q, "reference": row.get("answer", ""), "before": b, "after": a}
         for q, row, b, a in zip(asked, parts["test"], before[1], after[1], strict=False)
     ]
-    tuned = FineTuned(model, tokenizer, record, parts["test"], examples)
+    tuned = FineTuned(model, tokenizer, record, parts["test"], examples, result)
     if folder is not None:
         tuned.save(folder)
     return tuned

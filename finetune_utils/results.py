@@ -33,9 +33,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         line = getattr(error, "lineno", None)
-        raise UserError.at(
-            path, line, found="no valid JSON", do="restore it with git or delete it"
-        ) from error
+        raise UserError.at(path, line, found="no valid JSON", do="restore it with git or delete it") from error
     if not isinstance(content, dict):
         raise UserError.at(path, found=f"a JSON {type(content).__name__}", expected="an object")
     return content

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .data import fold, write_rows
-from .errors import UserError
+from .errors import UserError, writing
 from .files import Row
 from .models import RUN_FILE
 from .results import write_text
@@ -55,7 +55,8 @@ class RunRecord:
         Raises:
             UserError: the folder cannot be written or the disk is full.
         """
-        write_text(folder / RUN_FILE, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
+        with writing(folder / RUN_FILE, "free some space, or choose a folder that may be written to"):
+            write_text(folder / RUN_FILE, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
 
     def check_same(self, other: RunRecord, folder: Path) -> None:
         """Refuse to continue a run with different data or settings.
@@ -85,7 +86,7 @@ def read_record(folder: Path) -> RunRecord | None:
         return None
     try:
         return RunRecord(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise UserError.at(path, found="a damaged record", do="delete the folder and run `finetune` again") from error
 
 
@@ -95,18 +96,23 @@ def row_hash(row: Mapping[str, Any]) -> str:
     return hashlib.sha256(fold(json.dumps(content, sort_keys=True, ensure_ascii=False)).encode()).hexdigest()[:16]
 
 
-def answer_of(row: Mapping[str, Any]) -> str:
-    """What makes two rows leak into each other: the answer, the last assistant turn, or the text."""
-    if "messages" in row:
-        return fold(row["messages"][-1]["content"])
-    return fold(row["text"] if "text" in row else row["answer"])
-
-
 def question_of(row: Mapping[str, Any]) -> str | None:
-    """The question that `generate` can ask for this row; None for plain text."""
+    """The question that the row's answer belongs to (of a conversation: the last one); None for plain text."""
     if "messages" in row:
-        return next((m["content"] for m in row["messages"] if m["role"] == "user"), None)
+        return next(m["content"] for m in reversed(row["messages"]) if m["role"] == "user")
     return row.get("question")
+
+
+def reference_of(row: Mapping[str, Any]) -> str:
+    """What the model should say: the answer, the last assistant turn, or the text."""
+    if "messages" in row:
+        return row["messages"][-1]["content"]
+    return row["text"] if "text" in row else row["answer"]
+
+
+def answer_of(row: Mapping[str, Any]) -> str:
+    """What makes two rows leak into each other: the reference, whatever its case and spaces."""
+    return fold(reference_of(row))
 
 
 def save_test_rows(folder: Path, rows: Sequence[Row]) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .data import DATA_DIR, load_rows, split_by_group
+from .lora import add_lora
 from .models import load_model
-from .training import TrainSettings
+from .nll import token_nll
+from .tokenization import tokenize_rows
+from .training import TrainSettings, train
 
 OFF_TOPIC = "off-topic"
+# The assistant: few enough facts to be learned in minutes, and every off-topic row.
+ASSISTANT_FACTS: int | None = None
+ASSISTANT_RANK = 16
+ASSISTANT_RATE = 2e-3
 ASSISTANT = DATA_DIR / "adapters" / "course-assistant"
 
 
@@ -43,8 +51,8 @@ def course_rows(seed: int = 0, train_facts: int | None = None) -> CourseRows:
     """Deal out `course_qa.jsonl` by fact, so that no fact stands on both sides.
 
     Args:
-        train_facts: keep only so many training facts, and the same share of the off-topic training rows
-            (smaller runs, learning curves). The dev and test rows stay the same.
+        train_facts: keep only so many training facts (short runs, learning curves). All off-topic training rows
+            stay, and so do the dev rows and the tests of unseen facts and off-topic rows.
     """
     rows = load_rows("course_qa")
     facts = split_by_group([r for r in rows if not is_off_topic(r)], "fact", {"train": 0.7, "dev": 0.1, "unseen": 0.2}, seed)
@@ -54,9 +62,7 @@ def course_rows(seed: int = 0, train_facts: int | None = None) -> CourseRows:
     wordings = {name: [r for r in facts["train"] if r["fact"] == name] for name in names if name in kept}
     # Which wording is held out rotates, so that the test is not all typos or all terse questions.
     held = {name: i % len(wordings[name]) for i, name in enumerate(wordings)}
-    off_train = sorted(off["train"], key=lambda r: _shuffle_key(seed, r["id"]))
-    off_train = off_train[: round(len(off_train) * len(kept) / len(names))]
-    train = [r for name, group in wordings.items() for i, r in enumerate(group) if i != held[name]] + off_train
+    train = [r for name, group in wordings.items() for i, r in enumerate(group) if i != held[name]] + off["train"]
     return CourseRows(
         train=sorted(train, key=lambda r: _shuffle_key(seed, r["id"])),
         dev=facts["dev"] + off["dev"],
@@ -68,14 +74,42 @@ def course_rows(seed: int = 0, train_facts: int | None = None) -> CourseRows:
 
 def _shuffle_key(seed: int, text: str) -> str:
     """A fixed random order that does not depend on the platform or on how many rows there are."""
-    import hashlib
-
     return hashlib.sha256(f"{seed}:{text}".encode()).hexdigest()
 
 
-def assistant_settings(epochs: float, batch_size: int = 8, seed: int = 0) -> TrainSettings:
-    """The settings of the course's teaching assistant (LoRA, chosen on dev rows: `studies/learning_rate`)."""
-    return TrainSettings(epochs=epochs, batch_size=batch_size, learning_rate=2e-3, warmup=0.05, seed=seed)
+def assistant_settings(
+    epochs: float = 1.0, batch_size: int = 8, seed: int = 0, rate: float | None = None
+) -> TrainSettings:
+    """The settings of the course's teaching assistant, chosen on dev rows.
+
+    Rows are not grouped by length: off-topic rows are the short ones, and batches of only such rows would pull the model
+    back and forth between redirecting everything and nothing.
+    """
+    return TrainSettings(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=ASSISTANT_RATE if rate is None else rate,
+        warmup=0.05,
+        seed=seed,
+        group_by_length=False,
+    )
+
+
+def learning_rate_point(model_name: str, learning_rate: float, steps: int = 16, dev_rows: int = 48) -> dict[str, float]:
+    """One point of the learning-rate sweep: `steps` steps with a constant rate, scored on dev rows of unseen facts."""
+    rows = course_rows(train_facts=ASSISTANT_FACTS)
+    model, tokenizer = load_model(model_name, say=lambda message: None)
+    examples = tokenize_rows(rows.train, tokenizer).examples
+    dev = tokenize_rows(spread([r for r in rows.dev if not is_off_topic(r)], dev_rows), tokenizer).examples
+    model = add_lora(model, rank=ASSISTANT_RANK)
+    settings = TrainSettings(max_steps=steps, learning_rate=learning_rate, schedule="constant")
+    result = train(model, tokenizer, examples, settings)
+    last = result.losses[-4:]
+    return {
+        "learning_rate": learning_rate,
+        "train_loss": sum(last) / len(last),
+        "dev_nll": token_nll(model, dev, tokenizer).mean,
+    }
 
 
 def load_assistant(folder: Path = ASSISTANT, say: Any = print) -> tuple[Any, Any]:

@@ -128,15 +128,12 @@ def question_in(row: Row, path: str | Path = "rows") -> str:
     columns = {name.strip().lower(): name for name in row}
     line = _line(row, 1)
     if "messages" in columns:
-        messages = row[columns["messages"]]
-        asked = [m.get("content") for m in messages if m.get("role") == "user"] if isinstance(messages, list) else []
-        if not asked:
-            raise UserError.at(path, line, found="no user message", do="add one or delete the row")
-        return _text(asked[0], "messages", path, line)
+        return _messages(row[columns["messages"]], path, line, answered=False)[-1]["content"]
     for name in ("question", "instruction", "prompt", "input"):
         if name in columns:
             text = _text(row[columns[name]], name, path, line)
-            extra = row.get(columns.get("input", ""), "") if name == "instruction" else ""
+            extra = row.get(columns.get("input", "")) if name == "instruction" else None
+            extra = _text(extra, "input", path, line, optional=True)
             return f"{text}\n\n{extra}" if extra else text
     names = ", ".join(name for name in row if name != "line")
     expected = "question, instruction, prompt, input or messages"
@@ -175,8 +172,11 @@ def _text(value: Any, name: str, path: str | Path, line: int, optional: bool = F
     return value if value.strip() else ""
 
 
-def _messages(value: Any, path: str | Path, line: int) -> list[dict[str, str]]:
-    """Check a conversation: maybe a system message, then user and assistant in turn, the assistant last."""
+def _messages(value: Any, path: str | Path, line: int, answered: bool = True) -> list[dict[str, str]]:
+    """Check a conversation: maybe a system message, then user and assistant in turn, the assistant last.
+
+    With `answered=False` it may also end with the user, and what comes back ends with the last question.
+    """
     if not isinstance(value, list) or not value:
         found = f'{"an empty list" if value == [] else kind_of(value)} in "messages"'
         raise UserError.at(path, line, found=found, expected='a list of {"role", "content"} objects')
@@ -196,10 +196,13 @@ def _messages(value: Any, path: str | Path, line: int) -> list[dict[str, str]]:
             raise UserError.at(path, line, found=found, expected=" or ".join(allowed) + " there")
         content = _text(message["content"], f"content of message {number}", path, line)
         done.append({"role": role, "content": content.strip() if role == "assistant" else content})
-    if done[-1]["role"] != "assistant":
+    if not answered and done[-1]["role"] == "assistant":
+        done.pop()
+    wanted, do = ("assistant", "add the assistant's answer") if answered else ("user", "add a question")
+    if done[-1]["role"] != wanted:
         found = f"message {len(done)}, the last one, from the {done[-1]['role']}"
-        do = "add the assistant's answer or delete the message"
-        raise UserError.at(path, line, found=found, expected="the assistant at the end", do=do)
+        do += " or delete the message"
+        raise UserError.at(path, line, found=found, expected=f"the {wanted} at the end", do=do)
     return done
 
 

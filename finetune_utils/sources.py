@@ -13,6 +13,7 @@ A lesson is `notebooks/sources/NN_name.py` in jupytext's percent format. Its hea
 
 `data` names the files (or folders) below `data/` that the lesson reads. The first cell is Markdown and
 starts with `# Title`. One code cell is tagged `parameters` (`# %% tags=["parameters"]`) and sets PROFILE.
+`build` adds minutes, needs, badge and the bootstrap cell after the title, and links at the end.
 """
 
 from __future__ import annotations
@@ -101,9 +102,7 @@ class Lesson:
             files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
             for file in files:
                 if not file.is_file():
-                    raise UserError.at(
-                        self.source, found=f"data: {name}", expected="a file or folder in data/"
-                    )
+                    raise UserError.at(self.source, found=f"data: {name}", expected="a file or folder in data/")
                 digest.update(b"\0" + file.name.encode() + b"\0")
                 digest.update(file.read_bytes().replace(b"\r\n", b"\n"))
         return digest.hexdigest()
@@ -154,9 +153,7 @@ def title_of(text: str, path: Path) -> str:
     found = re.match(r"# %% \[markdown\].*\n# # (.+)", start)
     if not found:
         line = text.count("\n", 0, match.start()) + 1 if match else 1
-        raise UserError.at(
-            path, line, found="no title", expected="a first cell of Markdown that starts `# Title`"
-        )
+        raise UserError.at(path, line, found="no title", expected="a first cell of Markdown that starts `# Title`")
     return found.group(1).strip()
 
 
@@ -223,9 +220,7 @@ def to_notebook(raw: str, shown: str | None = None) -> NotebookNode:
         cell_id = digest if counts[digest] == 1 else f"{digest}-{counts[digest]}"
         tags = tuple(after.metadata.get("tags", ()))
         cells.append(new_cell(after.cell_type, after.source.strip("\n"), cell_id, tags))
-    return v4.new_notebook(
-        cells=cells, metadata={"kernelspec": dict(KERNELSPEC), "language_info": {"name": "python"}}
-    )
+    return v4.new_notebook(cells=cells, metadata={"kernelspec": dict(KERNELSPEC), "language_info": {"name": "python"}})
 
 
 def tagged(notebook: NotebookNode, tag: str) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shutil
+import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -16,17 +16,18 @@ import torch
 import transformers
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from .batching import SupervisedCollator, can_skip_logits, example_order
-from .errors import UserError, os_reason
+from .checkpoints import remove_checkpoints, run_trainer
+from .errors import UserError
 from .hardware import Precision, choose_precision, peak_memory_bytes, set_seed, use_fast_fp32
 from .nll import token_nll
 from .progress import bar
 from .quick_lora import plain_attention, quick_lora
 from .tokenization import Example, check_ends
 
-CHECKPOINT_SECONDS = 110  # a killed run loses less than two minutes
+# Seconds between checkpoints: a killed run loses less than two minutes.
+CHECKPOINT_SECONDS = float(os.environ.get("FINETUNE_CHECKPOINT_SECONDS") or 110)
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,10 @@ class TrainSettings:
         max_grad_norm: longer gradients are shortened to this length.
         seed: order of the examples, dropout, new weights.
         group_by_length: batches of similar length waste less padding.
+        shuffle: False keeps the given order (and does not group).
         evaluate_every: steps between scores on the evaluation examples (0: only at the end).
         patience: stop after so many scores without improvement and go back to the best weights (0: never).
+        checkpoint_every: steps between checkpoints (0: by the clock, one every two minutes).
     """
 
     epochs: float = 1.0
@@ -59,8 +62,10 @@ class TrainSettings:
     max_grad_norm: float = 1.0
     seed: int = 0
     group_by_length: bool = True
+    shuffle: bool = True
     evaluate_every: int = 0
     patience: int = 0
+    checkpoint_every: int = 0
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulation"):
@@ -82,7 +87,8 @@ class TrainResult:
     """What a run did.
 
     `history` has one entry a step: step, epoch, loss (mean NLL a supervised token, nats), learning_rate,
-    grad_norm, seconds since the start; and `eval_nll` where the evaluation examples were scored.
+    grad_norm, seconds since the start; and `eval_nll` where the evaluation examples were scored. `operations` is the
+    Trainer's count of floating-point operations: 6 x tokens x parameters outside the embeddings.
     """
 
     history: list[dict[str, float]]
@@ -91,6 +97,7 @@ class TrainResult:
     examples_per_second: float
     tokens_per_second: float
     peak_memory_bytes: int
+    operations: float
     stopped_early: bool = False
     best_step: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
@@ -118,10 +125,11 @@ class _Watcher(TrainerCallback):
         self.history: list[dict[str, float]] = []
         self.started = self.saved = time.perf_counter()
         self.best: tuple[float, int, dict[str, torch.Tensor]] | None = None
-        self.worse, self.stopped_early = 0, False
+        self.worse, self.stopped_early, self.first_step = 0, False, 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.started = self.saved = time.perf_counter()
+        self.first_step = state.global_step
         if self.progress is not None:
             self.progress.update(state.global_step)
 
@@ -144,7 +152,9 @@ class _Watcher(TrainerCallback):
         every = self.settings.evaluate_every
         if self.score and every and state.global_step % every == 0:
             self._score(state.global_step, model, control)
-        if self.checkpoints and time.perf_counter() - self.saved > CHECKPOINT_SECONDS:
+        every = self.settings.checkpoint_every
+        due = state.global_step % every == 0 if every else time.perf_counter() - self.saved > CHECKPOINT_SECONDS
+        if self.checkpoints and due:
             control.should_save = True
             self.saved = time.perf_counter()
         return control
@@ -171,6 +181,7 @@ def train(
     eval_examples: Sequence[Example] | None = None,
     precision: Precision | None = None,
     output: Path | None = None,
+    keep_checkpoints: bool = False,
     resume: bool = False,
     on_step: Callable[[dict[str, float]], None] | None = None,
     progress: bool | None = None,
@@ -181,7 +192,8 @@ def train(
         examples: dicts of `input_ids` and `labels` (-100 where nothing is learned).
         eval_examples: scored (token-weighted NLL) every `settings.evaluate_every` steps.
         precision: default: what `choose_precision` finds for the model's device.
-        output: folder for checkpoints, at least one every two minutes; removed when the run completes.
+        output: folder for checkpoints, at least one every two minutes; removed when the run completes, unless
+            `keep_checkpoints` (then the caller removes them once the weights are safe).
         resume: go on from the last checkpoint in `output`, to the weights an uninterrupted run reaches.
         on_step: called with each entry of the history, for a live plot.
 
@@ -199,7 +211,7 @@ def train(
     step_size = settings.batch_size * settings.accumulation
     order = example_order(
         [len(e["input_ids"]) for e in examples], settings.batch_size, settings.accumulation, settings.epochs,
-        settings.max_steps, settings.seed, settings.group_by_length,
+        settings.max_steps, settings.seed, settings.group_by_length, settings.shuffle,
     )  # fmt: skip
     steps = math.ceil(len(order) / step_size)
     score = (lambda: token_nll(model, eval_examples, tokenizer).mean) if eval_examples else None
@@ -218,17 +230,17 @@ def train(
         stack.enter_context(quick_lora(model))
         stack.enter_context(plain_attention(model, max(len(e["input_ids"]) for e in examples)))
         started = time.perf_counter()
-        _run(trainer, folder, resume)
+        run_trainer(trainer, folder, resume)
         seconds = time.perf_counter() - started
-        if output:
+        if output and not keep_checkpoints:
             remove_checkpoints(folder)
     if settings.patience and watcher.best:
         model.load_state_dict(watcher.best[2], strict=False)
     model.eval()
-    done = [len(examples[i]["input_ids"]) for i in order[: trainer.state.global_step * step_size]]
+    done = [len(examples[i]["input_ids"]) for i in order[watcher.first_step * step_size : trainer.state.global_step * step_size]]
     return TrainResult(
         watcher.history, trainer.state.global_step, seconds, len(done) / seconds, sum(done) / seconds,
-        peak_memory_bytes(), watcher.stopped_early, watcher.best[1] if watcher.best else None,
+        peak_memory_bytes(), trainer.state.total_flos, watcher.stopped_early, watcher.best[1] if watcher.best else None,
         asdict(settings) | {"precision": precision.name, "learning_rate": learning_rate_of(model, settings)},
     )  # fmt: skip
 
@@ -267,24 +279,3 @@ def _arguments(
         remove_unused_columns=False,
         label_names=["labels"],
     )
-
-
-def _run(trainer: Trainer, folder: Path, resume: bool) -> None:
-    checkpoint = None
-    if resume:
-        checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-        if checkpoint is None:
-            raise UserError(f"{folder}: found no checkpoint to resume from; expected checkpoint-N; start without --resume.")
-    try:
-        trainer.train(resume_from_checkpoint=checkpoint)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: writing a checkpoint failed ({os_reason(error)}): free some space or choose another --output; "
-            "the last complete checkpoint is kept, so --resume goes on from there."
-        ) from error
-
-
-def remove_checkpoints(folder: Path) -> None:
-    """Remove the Trainer's own state once a run is complete (its optimizer state is a pickle and of no more use)."""
-    for path in folder.glob("checkpoint-*"):
-        shutil.rmtree(path)

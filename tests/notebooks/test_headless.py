@@ -137,9 +137,7 @@ def test_a_run_uses_what_the_learner_opens_and_leaves_no_trace(root, capsys, mon
     before = {p: p.read_bytes() for p in (root / "notebooks").rglob("*") if p.is_file()}
     assert notebooks.run_lessons(["02"], "smoke", root / "elsewhere", root)
     assert "note: 02_second.ipynb differs from its source" in capsys.readouterr().out
-    printed = [
-        out.text for cell in code_cells(root / "elsewhere" / "02_second.ipynb") for out in cell.outputs
-    ]
+    printed = [out.text for cell in code_cells(root / "elsewhere" / "02_second.ipynb") for out in cell.outputs]
     assert printed == ["edited by a learner\n"]
     assert {p: p.read_bytes() for p in (root / "notebooks").rglob("*") if p.is_file()} == before
     assert os.environ["FINETUNE_RESULTS"] == "sentinel"

@@ -61,9 +61,7 @@ def test_the_environment_can_replace_the_model(monkeypatch):
 
 
 def test_numbers_are_recorded_with_their_environment(tmp_path, capsys):
-    course.check_run(
-        "lesson04", "cpu", tmp_path, nll=np.float32(2.5), rows=torch.tensor(1417), same=np.bool_(True)
-    )
+    course.check_run("lesson04", "cpu", tmp_path, nll=np.float32(2.5), rows=torch.tensor(1417), same=np.bool_(True))
     entry = recorded(tmp_path)["lesson04"]
     assert entry["values"] == {"nll": 2.5, "rows": 1417, "same": True}
     assert entry["profile"] == "cpu"

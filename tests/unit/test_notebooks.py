@@ -63,9 +63,7 @@ def test_a_lesson_gets_minutes_needs_badge_bootstrap_and_links(root):
     assert "nothing but Python" in header
     assert "/blob/main/notebooks/01_toy.ipynb" in header
     assert first.cells[2].metadata.tags == ["bootstrap"]
-    assert first.cells[-1].source.endswith(
-        "[Exercises](exercises/01_toy.ipynb) | Next: [Second toy](02_second.ipynb)"
-    )
+    assert first.cells[-1].source.endswith("[Exercises](exercises/01_toy.ipynb) | Next: [Second toy](02_second.ipynb)")
     assert second.cells[-1].source.endswith("Previous: [Toy lesson](01_toy.ipynb)")
     assert first.metadata.kernelspec.name == "python3"
 
@@ -96,13 +94,9 @@ def test_stored_numbers_are_filled_and_change_no_id(root):
 
 def test_a_number_that_is_not_stored_is_an_error_after_all_is_written(root):
     lesson = all_lessons(root)[1]
-    text = lesson.source.read_text().replace(
-        "# # Second toy", "# # Second toy\n# {{lesson02.gone}} {{study.a.b}}"
-    )
+    text = lesson.source.read_text().replace("# # Second toy", "# # Second toy\n# {{lesson02.gone}} {{study.a.b}}")
     lesson.source.write_text(text, encoding="utf-8")
-    with pytest.raises(
-        UserError, match=r"02_second\.py:11: placeholder \{\{lesson02\.gone\}\}.*1 more like this"
-    ):
+    with pytest.raises(UserError, match=r"02_second\.py:11: placeholder \{\{lesson02\.gone\}\}.*1 more like this"):
         notebooks.build(root=root)
     assert "{{lesson02.gone}}" in read(lesson.notebook).cells[0].source
 
@@ -123,9 +117,7 @@ def test_a_change_blanks_the_outputs_of_that_lesson_only(root, changed):
     assert all(outputs == [] for outputs in shown(read(first.notebook)))
     assert "hash" not in read(first.notebook).metadata.course
     assert shown(read(second.notebook)) == kept
-    assert notebooks.build(check=True, root=root) == [
-        "notebooks/01_toy.ipynb: has no stored run (run: make notebooks)"
-    ]
+    assert notebooks.build(check=True, root=root) == ["notebooks/01_toy.ipynb: has no stored run (run: make notebooks)"]
 
 
 @pytest.mark.parametrize("what", ["code", "markdown", "id", "tag", "metadata"])

@@ -32,10 +32,7 @@ def test_a_progress_bar_leaves_its_last_state_only():
 def test_machine_paths_become_short(monkeypatch):
     monkeypatch.setattr(Path, "home", lambda: Path("/home/ada"))
     text = "from /srv/clone/data/a.jsonl and /home/ada/.cache/x, not /srv/clone-2 or /home/adam"
-    assert (
-        clean_text(text, Path("/srv/clone"))
-        == "from ./data/a.jsonl and ~/.cache/x, not /srv/clone-2 or /home/adam"
-    )
+    assert clean_text(text, Path("/srv/clone")) == "from ./data/a.jsonl and ~/.cache/x, not /srv/clone-2 or /home/adam"
 
 
 def test_widgets_go_and_figures_keep_their_alt_text():

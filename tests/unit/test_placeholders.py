@@ -40,6 +40,7 @@ FREE = [
     "1. first\n2. second",
     "## 2.1 The data",
     "## 2. The data",
+    "Kingma and Ba, arXiv 1412.6980, and arXiv:2106.09685",
     "release 5.23.0 of the library",
     "rows 10 to 20, seasons 2020-21 and 2023-24, about 1,150 rows",
     "five seconds, twice as fast, on 2 cores",

@@ -18,9 +18,7 @@ from finetune_utils.placeholders import find_typed_numbers, markdown_only
 from finetune_utils.sources import all_lessons, badge, read_source
 
 ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOKS = [
-    path for folder in notebooks.FOLDERS for path in sorted((ROOT / folder).glob("[0-9][0-9]_*.ipynb"))
-]
+NOTEBOOKS = [path for folder in notebooks.FOLDERS for path in sorted((ROOT / folder).glob("[0-9][0-9]_*.ipynb"))]
 SOURCES = sorted((ROOT / "notebooks" / "sources").rglob("[0-9][0-9]_*.py"))
 MACHINE_PATH = re.compile(r"(?<![\w.~/])/(?:home|Users|root|work|tmp|mnt|var)/[\w.]+|[A-Z]:\\\\?Users")
 WRITTEN = (".md", ".ipynb", ".json", ".py", ".toml", ".yml")
@@ -80,9 +78,7 @@ def test_a_notebook_is_small_readable_and_described(path):
         assert run_problems(notebook) == []
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "notebooks" / "sources" / "exercises").glob("*.py")), ids=short
-)
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks" / "sources" / "exercises").glob("*.py")), ids=short)
 def test_a_lesson_has_three_exercises_at_least(path):
     stub, _ = exercise_notebooks(path)
     assert len([c for c in stub.cells if "exercise" in c.metadata.get("tags", ())]) >= 3
@@ -120,15 +116,11 @@ def written_files():
 
 
 def test_no_path_of_one_machine_is_written_down():
-    found = [
-        (short(p), m.group()) for p in written_files() if (m := MACHINE_PATH.search(p.read_text("utf-8")))
-    ]
+    found = [(short(p), m.group()) for p in written_files() if (m := MACHINE_PATH.search(p.read_text("utf-8")))]
     assert found == []
 
 
-@pytest.mark.parametrize(
-    "text", ["in /home/ada/x", '"/root/.cache', "C:\\\\Users\\\\ada", "(/tmp/pytest-1/x"]
-)
+@pytest.mark.parametrize("text", ["in /home/ada/x", '"/root/.cache', "C:\\\\Users\\\\ada", "(/tmp/pytest-1/x"])
 def test_the_search_for_machine_paths_finds_some(text):
     assert MACHINE_PATH.search(text)
     assert not MACHINE_PATH.search("~/.cache/x, ./data/y, notebooks/work/x, https://example.org/home/x")

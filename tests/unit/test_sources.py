@@ -81,7 +81,7 @@ def test_a_changed_cell_does_not_renumber_the_others():
     before = sources.to_notebook(FIRST).cells
     after = sources.to_notebook(FIRST.replace('print("profile"', 'print("Profile"')).cells
     differing = [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a["id"] != b["id"]]
-    assert differing == [2]
+    assert differing == [3]
 
 
 def test_equal_cells_get_different_ids_and_filled_numbers_change_none():

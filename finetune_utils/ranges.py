@@ -1,0 +1,64 @@
+"""The ranges of "Check your run": from the stored run, and from the spread of seeds where a model was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .errors import UserError
+from .results import ROOT, read_json, results_path, save_ranges
+from .sources import find_lessons
+
+# Other processors and library versions round differently; a run may differ by so much without being wrong.
+RELATIVE, ABSOLUTE = 0.02, 0.01
+
+
+def range_of(values: Sequence[float]) -> tuple[float, float]:
+    """The range in which another seed should fall: the values seen, widened by their span on both sides.
+
+    Three runs show about half of the spread that many runs would. The margin is never below 2 % or 0.01.
+    """
+    low, high = min(values), max(values)
+    if all(isinstance(value, bool) for value in values):
+        return float(low), float(high)
+    margin = max(high - low, RELATIVE * max(abs(low), abs(high)), ABSOLUTE)
+    return low - margin, high + margin
+
+
+def compute_ranges(lessons: Sequence[str] = (), profile: str = "cpu", root: Path = ROOT) -> None:
+    """Store the ranges of lessons: around the stored value and those that other seeds gave.
+
+    Values that no machine repeats (seconds, speeds) have none: a lesson names them `..._seconds` or `..._speed`.
+
+    Raises:
+        UserError: a lesson has no stored run.
+    """
+    for lesson in find_lessons(list(lessons), root):
+        values = read_json(results_path(profile, root)).get("lessons", {}).get(lesson.key, {}).get("values")
+        if not values:
+            raise UserError(f"{lesson.name}: no stored {profile} run; run `make notebooks` first.")
+        seeds = seeds_for(lesson.key, root) if profile == "cpu" else {}
+        ranges = {}
+        for name, value in values.items():
+            if value is None or name.endswith(("_seconds", "_speed")):
+                continue
+            ranges[name] = range_of([value, *seeds.get(name, [])])
+        save_ranges(profile, lesson.key, ranges, root)
+        print(f"{lesson.name}: {len(ranges)} ranges")
+
+
+def seeds_for(lesson: str, root: Path = ROOT) -> Mapping[str, list[float]]:
+    """What other seeds measured, by name: the rows of every stored study that names `lesson` in its settings.
+
+    Rows with a `control` are left out: they are runs that went wrong on purpose.
+    """
+    found: dict[str, list[float]] = {}
+    for path in sorted((root / "notebooks" / "studies").glob("*.json")):
+        study = read_json(path)
+        if study.get("settings", {}).get("lesson") != lesson:
+            continue
+        for row in study["rows"]:
+            if not row.get("control"):
+                for name in row.keys() - {"seed", "control"}:
+                    found.setdefault(name, []).append(row[name])
+    return found

@@ -1,0 +1,82 @@
+"""The tables of README.md: lesson map and results, made from stored runs so that they cannot drift."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+from .results import ROOT, read_json, results_path, write_text
+from .sources import all_lessons, badge, course_metadata, read_source, repository, title_of
+
+BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
+
+
+def lesson_map(root: Path = ROOT) -> str:
+    """One line a lesson: title, what the stored run took, where to open it."""
+    badges = "OWNER" not in repository(root)
+    entries = read_json(results_path("cpu", root)).get("lessons", {})
+    lines = ["| lesson | minutes on 2 cores (stored run) | checks |" + (" Colab |" if badges else "")]
+    lines.append("|---|---|---|" + ("---|" if badges else ""))
+    for lesson in all_lessons(root):
+        text = read_source(lesson.source)
+        entry = entries.get(lesson.key, {})
+        seconds = entry.get("seconds")
+        minutes = f"{seconds / 60:.1f}" if seconds is not None else "not run yet"
+        title = title_of(text, lesson.source).removeprefix("Lesson ")
+        checks = len(entry.get("ranges", {}))
+        line = f"| [{title}](notebooks/{lesson.name}.ipynb) | {minutes} | {checks} |"
+        lines.append(line + (f" {badge(f'notebooks/{lesson.name}.ipynb', root)} |" if badges else ""))
+    return "\n".join(lines) + "\n"
+
+
+RESULTS = [
+    ("NLL on unseen facts (nats per token)", "lesson04", "unseen_untuned", "unseen_tuned", ".2f"),
+    ("NLL on new wordings of trained facts (recall)", "lesson04", "reworded_untuned", "reworded_tuned", ".2f"),
+    ("off-topic questions turned back", "lesson04", "redirect_untuned", "redirect_tuned", ".0%"),
+    ("on-topic questions turned back by mistake", "lesson04", "wrong_redirect_untuned", "wrong_redirect_tuned", ".0%"),
+]
+
+
+def results_table(root: Path = ROOT) -> str:
+    """Before and after, from the stored cpu run.
+
+    Raises:
+        UserError: a figure is not stored.
+    """
+    lessons = read_json(results_path("cpu", root)).get("lessons", {})
+    lines = ["| what | untuned | tuned |", "|---|---|---|"]
+    for what, lesson, before, after, style in RESULTS:
+        values: dict[str, Any] = lessons.get(lesson, {}).get("values", {})
+        if before not in values or after not in values:
+            raise UserError(f"README.md: {lesson} has no stored {before} and {after}; run `make notebooks` first.")
+        lines.append(f"| {what} | {values[before]:{style}} | {values[after]:{style}} |")
+    return "\n".join(lines) + "\n"
+
+
+def fill_readme(text: str, root: Path = ROOT) -> str:
+    """Replace what stands between `<!-- begin NAME -->` and `<!-- end NAME -->` by the table of that name."""
+    tables = {"lessons": lesson_map, "results": results_table}
+
+    def fill(match: re.Match[str]) -> str:
+        if match[2] not in tables:
+            raise UserError(f"README.md: unknown table {match[2]!r}; known are {', '.join(tables)}.")
+        return match[1] + tables[match[2]](root) + match[3]
+
+    return BLOCK.sub(fill, text)
+
+
+def build_readme(check: bool = False, root: Path = ROOT) -> list[str]:
+    """Fill README.md; with `check` only say whether it differs."""
+    path = root / "README.md"
+    if not path.is_file():
+        return []
+    text = path.read_text(encoding="utf-8")
+    new = fill_readme(text, root)
+    if new == text:
+        return []
+    if check:
+        return ["README.md: its tables differ from the stored runs (run: python -m finetune_utils build)"]
+    write_text(path, new)
+    return ["README.md"]

@@ -1,0 +1,63 @@
+"""A user's mistake fits on one line and says where, what, and what to do."""
+
+import errno
+
+import pytest
+
+from finetune_utils.errors import UserError, os_reason, system_error, writing
+
+
+def test_the_standard_line_names_place_finding_expectation_and_remedy():
+    error = UserError.at("rows.jsonl", 17, found="an empty answer", expected="some text", do="fill it in")
+    assert str(error) == "rows.jsonl:17: found an empty answer; expected some text; fill it in."
+
+
+def test_parts_that_are_not_known_are_left_out():
+    assert str(UserError.at("rows.jsonl", found="nothing")) == "rows.jsonl: found nothing."
+    assert str(UserError.at("a.csv", 3, found="x", do="mend it")) == "a.csv:3: found x; mend it."
+
+
+def test_a_message_is_always_one_line():
+    assert str(UserError("first\n\tsecond   third \n")) == "first second third"
+    assert str(UserError.at("f", 1, found="a\nb")) == "f:1: found a b."
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "no space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), "permission denied"),
+        (OSError("Broken Stick"), "broken stick"),
+        (TimeoutError(), "timeouterror"),
+    ],
+)
+def test_the_reason_of_the_operating_system_is_told_in_plain_words(error, words):
+    assert os_reason(error) == words
+
+
+TORCH = "[enforce fail at inline_container.cc:668] . unexpected pos 64 vs 0"
+TENSORS = "Error while serializing: I/O error: No space left on device (os error 28)"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EROFS, "Read-only file system"), "read-only file system"),
+        (RuntimeError(TORCH), "no space left on device"),
+        (Exception(TENSORS), "no space left on device"),
+        (Exception(TENSORS.replace("28", "13")), "permission denied"),
+    ],
+)
+def test_a_refusal_to_write_is_one_line_whichever_library_met_it(error, reason):
+    with pytest.raises(UserError) as caught, writing("out/checkpoint-8", "free some space"):
+        raise error
+    assert str(caught.value) == f"out/checkpoint-8: found that it cannot be written ({reason}); free some space."
+    assert caught.value.__cause__ is error
+
+
+def test_other_errors_pass_unchanged():
+    assert system_error(RuntimeError("PytorchStreamReader failed reading zip archive, inline_container.cc")) is None
+    with pytest.raises(ZeroDivisionError), writing("out", "free some space"):
+        raise ZeroDivisionError("a bug")
+    with pytest.raises(UserError, match=r"^rows:7: bad$"), writing("out", "free some space"):
+        raise UserError("rows:7: bad")
