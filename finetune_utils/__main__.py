@@ -9,13 +9,20 @@ from typing import Any
 
 import click
 
-from .errors import UserError, os_reason
+from .errors import UserError, os_reason, out_of_memory, system_error
 
 PROFILE_NAMES = click.Choice(["smoke", "cpu", "gpu"])
+AT_LEAST_1 = click.IntRange(min=1)
 
 
 def _to_stderr(message: str) -> None:
     click.echo(message, err=True)
+
+
+def _print_json(value: Any) -> None:
+    """Print strict JSON: a number that is not finite, such as the loss of a run that diverged, becomes null."""
+    strict = json.loads(json.dumps(value), parse_constant=lambda name: None)
+    click.echo(json.dumps(strict, indent=1, ensure_ascii=False))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,7 +38,7 @@ def doctor(as_json: bool) -> None:
     from .doctor import format_doctor
 
     report = examine()
-    click.echo(json.dumps(report, indent=1) if as_json else format_doctor(report))
+    _print_json(report) if as_json else click.echo(format_doctor(report))
 
 
 @cli.command()
@@ -85,10 +92,12 @@ def build(lessons: tuple[str, ...], check: bool, store: bool, force: bool, profi
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the result.")
 @click.option("--full", is_flag=True, help="Train all weights instead of a LoRA adapter.")
 @click.option("--epochs", default=1.0, show_default=True)
-@click.option("--max-steps", default=0, help="Stop after so many steps, whatever --epochs says.")
+@click.option(
+    "--max-steps", default=0, type=click.IntRange(min=0), help="Stop after so many steps, whatever --epochs says."
+)
 @click.option("--learning-rate", type=float, help="[1e-3 for LoRA, 5e-5 with --full]")
-@click.option("--batch-size", default=8, show_default=True)
-@click.option("--max-length", default=512, show_default=True, help="Tokens a row at most.")
+@click.option("--batch-size", default=8, type=AT_LEAST_1, show_default=True)
+@click.option("--max-length", default=512, type=AT_LEAST_1, show_default=True, help="Tokens a row at most.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--resume", is_flag=True, help="Continue the interrupted run in --output.")
 @click.option("--test-size", default=0.1, show_default=True, help="Share of the rows kept for testing.")
@@ -101,7 +110,7 @@ def finetune(data: Path, output: Path, as_json: bool, **options: Any) -> None:
     tuned = tune(data, output=output, say=_to_stderr if as_json else click.echo, **options)
     results = tuned.evaluate()
     if as_json:
-        click.echo(json.dumps({"output": str(output), "results": results, "examples": tuned.examples}, indent=1))
+        _print_json({"output": str(output), "results": results, "examples": tuned.examples})
         return
     if "nll_before" in results:
         click.echo(
@@ -117,15 +126,21 @@ def finetune(data: Path, output: Path, as_json: bool, **options: Any) -> None:
 @cli.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--model", required=True, help="Folder of a fine-tuned model.")
-@click.option("--answers", default=64, show_default=True, help="Unseen questions that both models answer.")
-@click.option("--max-new-tokens", default=64, show_default=True)
+@click.option(
+    "--answers",
+    default=64,
+    type=click.IntRange(min=0),
+    show_default=True,
+    help="Unseen questions that both models answer.",
+)
+@click.option("--max-new-tokens", default=64, type=AT_LEAST_1, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(data: Path, model: str, answers: int, max_new_tokens: int, as_json: bool) -> None:
     """Compare a fine-tuned model with the untuned one on the rows of DATA."""
     from .commands import evaluate_file, format_evaluation
 
     report = evaluate_file(data, model, max_new_tokens, answers, _to_stderr if as_json else click.echo)
-    click.echo(json.dumps(report, indent=1, ensure_ascii=False) if as_json else format_evaluation(report))
+    _print_json(report) if as_json else click.echo(format_evaluation(report))
 
 
 @cli.command()
@@ -133,8 +148,8 @@ def evaluate(data: Path, model: str, answers: int, max_new_tokens: int, as_json:
 @click.option("--model", default="smollm2-135m", show_default=True, help="Name, folder or hub id.")
 @click.option("--input", "source", type=click.Path(path_type=Path), help="File of questions.")
 @click.option("--output", type=click.Path(path_type=Path), help="File for the answers (JSONL).")
-@click.option("--max-new-tokens", default=64, show_default=True)
-@click.option("--batch-size", default=32, show_default=True)
+@click.option("--max-new-tokens", default=64, type=AT_LEAST_1, show_default=True)
+@click.option("--batch-size", default=32, type=AT_LEAST_1, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def generate(
     prompt: tuple[str, ...], model: str, source: Path | None, output: Path | None, max_new_tokens: int,
@@ -145,9 +160,11 @@ def generate(
 
     if prompt and source:
         raise UserError("Give either a PROMPT or --input, not both.")
-    rows = generate_file(model, [" ".join(prompt)] if prompt else [], source, output, max_new_tokens, batch_size, _to_stderr)
+    rows = generate_file(
+        model, [" ".join(prompt)] if prompt else [], source, output, max_new_tokens, batch_size, _to_stderr
+    )
     if as_json:
-        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        _print_json(rows)
     elif output is None:
         for row in rows:
             click.echo(row["generated"] if prompt else f"{row['question']}\n  {row['generated']}")
@@ -177,14 +194,18 @@ def main() -> None:
         _stop("Stopped. An interrupted `finetune` goes on with --resume.", 130)
     except BrokenPipeError:
         sys.exit(1)
-    except OSError as error:
-        _stop(f"{error.filename or 'the system'}: {os_reason(error)}.", 2)
-    except MemoryError:
-        _stop("Out of memory: try a smaller --batch-size or --max-length.", 2)
+    except Exception as error:
+        if out_of_memory(error):
+            _stop("Out of memory: try a smaller --batch-size or --max-length.", 2)
+        cause = system_error(error)
+        if cause is None:
+            raise
+        where = cause.filename or "the system"
+        _stop(f"{where}: {os_reason(cause)}; check permissions and free space, then try again.", 2)
 
 
 def _stop(message: str, code: int) -> None:
-    click.echo(f"Error: {message}", err=True)
+    click.echo(f"Error: {' '.join(message.split())}", err=True)
     sys.exit(code)
 
 

@@ -17,7 +17,7 @@ from .generation import answer, fast_copy
 from .lora import add_lora
 from .models import ADAPTER_CONFIG, DEFAULT_MODEL, load_model
 from .nll import token_nll
-from .runs import ASSISTANT_FACTS, ASSISTANT_RANK, CourseRows, assistant_settings, course_rows, spread
+from .runs import ASSISTANT_FACTS, ASSISTANT_RANK, ASSISTANT_TEMPLATE, CourseRows, assistant_settings, course_rows, spread
 from .tokenization import tokenize_rows
 from .training import train
 
@@ -25,7 +25,7 @@ CONTROLS = ("", "shuffled answers", "learning rate 0")
 
 
 def train_assistant(
-    model_name: str = DEFAULT_MODEL, seed: int = 0, control: str = "", epochs: float = 1.0, limit: int | None = None
+    model_name: str = DEFAULT_MODEL, seed: int = 0, control: str = "", limit: int | None = None
 ) -> tuple[Any, Any, CourseRows]:
     """Train the assistant on the course's rows; returns the tuned model, the tokenizer and the rows.
 
@@ -41,9 +41,9 @@ def train_assistant(
     if control == "shuffled answers":
         chosen = shuffle_answers(chosen, seed)
     model, tokenizer = load_model(model_name, say=lambda message: None)
-    settings = assistant_settings(epochs, seed=seed, rate=0.0 if control == "learning rate 0" else None)
+    settings = assistant_settings(seed=seed, rate=0.0 if control == "learning rate 0" else None)
     tuned = add_lora(model, rank=ASSISTANT_RANK, seed=settings.seed)
-    train(tuned, tokenizer, tokenize_rows(chosen, tokenizer).examples, settings)
+    train(tuned, tokenizer, tokenize_rows(chosen, tokenizer, ASSISTANT_TEMPLATE).examples, settings)
     return tuned, tokenizer, rows
 
 
@@ -54,7 +54,9 @@ def shuffle_answers(rows: Sequence[Row], seed: int) -> list[Row]:
     return [{**row, "answer": text} for row, text in zip(rows, answers, strict=True)]
 
 
-def score_assistant(tuned: Any, tokenizer: Any, rows: CourseRows, count: int = 64, limit: int = 400) -> dict[str, float]:
+def score_assistant(
+    tuned: Any, tokenizer: Any, rows: CourseRows, count: int = 64, limit: int = 400
+) -> dict[str, float]:
     """Score a tuned assistant on the test rows: NLL against the untuned model, and redirects among free answers.
 
     Args:
@@ -64,7 +66,7 @@ def score_assistant(tuned: Any, tokenizer: Any, rows: CourseRows, count: int = 6
     values: dict[str, float] = {}
     for name in ("unseen", "reworded"):
         part = spread(getattr(rows, name), limit)
-        examples = tokenize_rows(part, tokenizer).examples
+        examples = tokenize_rows(part, tokenizer, ASSISTANT_TEMPLATE).examples
         after = token_nll(tuned, examples, tokenizer)
         with tuned.disable_adapter():
             before = token_nll(tuned, examples, tokenizer)
@@ -74,7 +76,7 @@ def score_assistant(tuned: Any, tokenizer: Any, rows: CourseRows, count: int = 6
     fast = fast_copy(tuned)
     on_topic = spread(spread(rows.unseen, limit), count // 2) + spread(spread(rows.reworded, limit), count // 2)
     for name, part in (("redirect_tuned", spread(rows.off_topic, count)), ("wrong_redirect_tuned", on_topic)):
-        texts = answer(fast, tokenizer, [row["question"] for row in part])
+        texts = answer(fast, tokenizer, [row["question"] for row in part], ASSISTANT_TEMPLATE)
         values[name] = sum(map(is_redirect, texts)) / len(texts)
     return values
 

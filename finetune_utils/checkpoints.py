@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transformers import Trainer
 
-from .errors import UserError, writing
+from .errors import UserError, out_of_memory, writing
 
 STATE = "trainer_state.json"  # the Trainer writes it last: a checkpoint without it was cut short
 NEEDED = ("optimizer.pt", "scheduler.pt")  # without them the Trainer would silently begin with fresh ones
@@ -42,11 +42,15 @@ def run_trainer(trainer: Trainer, folder: Path, resume: bool) -> None:
     checkpoint = last_checkpoint(folder) if resume else None
     if resume and checkpoint is None:
         raise UserError(f"{folder}: found no complete checkpoint to resume from; start without --resume.")
+    for path in folder.glob("checkpoint-*") if checkpoint else ():
+        if (step_of(path) or 0) > (step_of(checkpoint) or 0):
+            shutil.rmtree(path)  # cut short: the Trainer keeps the highest number and would drop the good ones
     try:
         with writing(folder, "free some space, then go on from the last complete checkpoint with --resume"):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except Exception as error:
-        if checkpoint is None or trainer.state.global_step > (step_of(checkpoint) or 0):
+        begun = checkpoint is None or trainer.state.global_step > (step_of(checkpoint) or 0)
+        if begun or out_of_memory(error):
             raise
         cause = error.__cause__ or error  # nothing was trained, so nothing was written: reading failed
         first_line = (str(cause).strip().splitlines() or [type(cause).__name__])[0][:120]

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from . import hardware
-from .data import describe, load_table, read_rows, write_rows
+from .data import describe, fold, load_table, read_rows, write_rows
 from .errors import UserError
 from .evaluation import mean_difference, nll_difference
 from .files import Row
-from .generation import answer, fast_copy
+from .generation import fast_copy, generate
 from .models import ADAPTER_CONFIG, base_of_adapter, load_model, load_tokenizer
 from .nll import NLL, token_nll
-from .prompts import default_template
-from .run_record import RunRecord, answer_of, question_of, read_record, row_hash
+from .prompts import default_template, render_prompt
+from .run_record import RunRecord, answer_of, question_of, read_record, reference_of, row_hash
 from .shapes import question_in
 from .tokenization import tokenize_rows
 
@@ -44,7 +44,7 @@ def evaluate_file(
     hardware.quiet()
     table = load_table(data)
     record = read_record(Path(model))
-    tokenizer = load_tokenizer(model)
+    tokenizer = load_tokenizer(model, say)
     template = record.template if record else default_template(tokenizer)
     tokenized = tokenize_rows(table.rows, tokenizer, template, record.max_length if record else 512, str(data))
     say(f"Recognized {describe(table)}.")
@@ -52,21 +52,19 @@ def evaluate_file(
         say(f"Note: {note}")
     seen = set(record.train_rows) if record else set()
     is_seen = [row_hash(row) in seen for row in table.rows]
-    report: dict[str, Any] = {"data": Path(data).name, "model": model, "untuned": _untuned_name(model, record)}
-    report |= {"template": template, "rows": len(table.rows), "seen_rows": sum(is_seen), "training_known": bool(seen)}
+    untuned = _untuned_name(model, record)
+    report: dict[str, Any] = {"data": Path(data).name, "model": model, "untuned": untuned, "template": template}
+    report |= {"rows": len(table.rows), "seen_rows": sum(is_seen), "training_known": bool(seen)}
     asked = [row for row, known in zip(table.rows, is_seen, strict=True) if not known and question_of(row)][:answers]
+    prompts = [render_prompt(row, tokenizer, template) for row in asked]
     scores: dict[str, NLL] = {}
     texts: dict[str, list[str]] = {}
-    for name in ("untuned", "tuned"):
-        source = report["untuned"] if name == "untuned" else model
-        if source is None:
-            continue
-        loaded, _ = load_model(source, say=say)
-        scores[name] = token_nll(loaded, tokenized.examples, tokenizer, progress=None)
-        questions = [question_of(row) for row in asked]
-        use = template if table.kind == "qa" else None
-        texts[name] = answer(fast_copy(loaded), tokenizer, questions, use, max_new_tokens, progress=None)
-        del loaded
+    for name, source in {"untuned": untuned, "tuned": model}.items():
+        if source is not None:
+            loaded, _ = load_model(source, say=say)
+            scores[name] = token_nll(loaded, tokenized.examples, tokenizer, progress=None)
+            texts[name] = generate(fast_copy(loaded), tokenizer, prompts, max_new_tokens, progress=None)
+            del loaded
     for part, wanted in (("unseen", False), ("seen", True)):
         chosen = [i for i, known in enumerate(is_seen) if known is wanted]
         if chosen:
@@ -96,7 +94,7 @@ def _nll_part(scores: dict[str, NLL], chosen: list[int], groups: list[str]) -> d
 def _answer_part(texts: dict[str, list[str]], asked: Sequence[Row]) -> dict[str, Any]:
     references = [answer_of(row) for row in asked]
     hits = {
-        name: [float(" ".join(text.casefold().split()) == ref) for text, ref in zip(given, references, strict=True)]
+        name: [float(fold(text) == reference) for text, reference in zip(given, references, strict=True)]
         for name, given in texts.items()
     }
     part: dict[str, Any] = {"rows": len(asked)}
@@ -105,7 +103,7 @@ def _answer_part(texts: dict[str, list[str]], asked: Sequence[Row]) -> dict[str,
         change = mean_difference(hits["untuned"], hits["tuned"], references)
         part |= {"exact_match_change_low": change.low, "exact_match_change_high": change.high}
     part["examples"] = [
-        {"question": question_of(row), "reference": row.get("answer", "")} | {n: given[i] for n, given in texts.items()}
+        {"question": question_of(row), "reference": reference_of(row)} | {n: given[i] for n, given in texts.items()}
         for i, row in enumerate(asked[:SHOWN])
     ]
     return part
@@ -118,7 +116,8 @@ def format_evaluation(report: dict[str, Any]) -> str:
         lines.append(f"{report['seen_rows']:,} of them were trained on; they are scored apart.")
     else:
         lines.append("This model has no run.json: which rows it was trained on is not known.")
-    for part, title in (("unseen", "Rows not trained on"), ("seen", "Rows trained on (recall, not skill)")):
+    unseen = "Rows not trained on" if report["training_known"] else "All rows"
+    for part, title in (("unseen", unseen), ("seen", "Rows trained on (recall, not skill)")):
         if part not in report:
             continue
         values = report[part]
@@ -132,17 +131,20 @@ def format_evaluation(report: dict[str, Any]) -> str:
             lines.append(f"  change {values['nll_change']:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}")
     if "answers" in report:
         values = report["answers"]
-        scores = ", ".join(f"{n} {values[f'exact_match_{n}']:.0%}" for n in ("untuned", "tuned") if f"exact_match_{n}" in values)
+        scores = ", ".join(
+            f"{n} {values[f'exact_match_{n}']:.0%}" for n in ("untuned", "tuned") if f"exact_match_{n}" in values
+        )
         lines.append(f"\nExact match on {values['rows']} unseen questions: {scores}")
         lines += [format_example(example) for example in values["examples"]]
     return "\n".join(lines)
 
 
 def format_example(example: dict[str, str]) -> str:
-    """One question with its answers, a line each."""
-    names = {"question": "Question", "reference": "Reference", "untuned": "Untuned", "tuned": "Tuned"}
-    names |= {"before": "Before", "after": "After"}
-    return "\n" + "\n".join(f"  {names[k]:<10}{example[k]}" for k in names if example.get(k))
+    """One question with its answers, a line each; an answer without a word is said to be so."""
+    names = ("question", "reference", "untuned", "tuned", "before", "after")
+    return "\n" + "\n".join(
+        f"  {name.capitalize():<10}{example[name] or '(nothing)'}" for name in names if name in example
+    )
 
 
 def generate_file(
@@ -168,14 +170,23 @@ def generate_file(
         rows = [{**row, "question": question_in(row, source)} for row in read_rows(source)]
     if not rows or any(not row["question"].strip() for row in rows):
         raise UserError("There is nothing to answer: give a PROMPT, or --input with a file of questions.")
-    if output is not None and Path(output).exists():
-        raise UserError(f"{output}: exists already; choose another --output, so that nothing is overwritten.")
+    _check_output(output)
     record = read_record(Path(model))
     loaded, tokenizer = load_model(model, say=say)
-    template = record.template if record and record.kind == "qa" else None
-    questions = [row["question"] for row in rows]
-    texts = answer(fast_copy(loaded), tokenizer, questions, template, max_new_tokens, batch_size, progress=None)
+    template = record.template if record else default_template(tokenizer)
+    asked = [render_prompt(row, tokenizer, template) for row in rows]
+    texts = generate(fast_copy(loaded), tokenizer, asked, max_new_tokens, batch_size, progress=None)
     done = [{**row, "generated": text} for row, text in zip(rows, texts, strict=True)]
     if output is not None:
         write_rows(output, done)
     return done
+
+
+def _check_output(output: str | Path | None) -> None:
+    """Find out before the work whether its result can be written."""
+    if output is None:
+        return
+    if Path(output).exists():
+        raise UserError(f"{output}: exists already; choose another --output, so that nothing is overwritten.")
+    write_rows(output, [])
+    Path(output).unlink()

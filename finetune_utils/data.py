@@ -83,9 +83,7 @@ def split_by_group(
     wanted = ", ".join(f"{name}={size}" for name, size in sizes.items())
     empty = next((name for name, count in counts.items() if count < 1), None)
     if empty is not None:
-        raise UserError(
-            f"Cannot split {len(groups):,} groups into {wanted}: {empty} would be empty; bring more rows."
-        )
+        raise UserError(f"Cannot split {len(groups):,} groups into {wanted}: {empty} would be empty; bring more rows.")
     if sum(counts.values()) > len(groups):
         raise UserError(f"Cannot split {len(groups):,} groups into {wanted}: that is more than there are.")
     part_of, start = {}, 0
@@ -109,9 +107,7 @@ def check_no_overlap(splits: Mapping[str, Iterable[Row]], key: Key) -> None:
             if other != name:
                 what = key if isinstance(key, str) else "value"
                 places = f"{other}{_place(first)} and {name}{_place(row)}"
-                raise UserError(
-                    f'The same {what} is in {places}: "{str(value)[:60]}"; split by group instead.'
-                )
+                raise UserError(f'The same {what} is in {places}: "{str(value)[:60]}"; split by group instead.')
 
 
 def data_path(name: str) -> Path:

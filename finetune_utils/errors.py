@@ -64,3 +64,8 @@ def writing(place: str | Path, do: str) -> Iterator[None]:
         if cause is None:
             raise
         raise UserError.at(place, found=f"that it cannot be written ({os_reason(cause)})", do=do) from error
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """True when memory ran out, in the words of Python, of torch on a CPU, or of torch on a GPU."""
+    return isinstance(error, MemoryError) or any(x in str(error) for x in ("allocate memory", "out of memory"))

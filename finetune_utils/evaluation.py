@@ -92,24 +92,32 @@ def _same_rows(*lengths: int) -> None:
         raise UserError(f"A paired comparison needs the same rows on both sides; found {', '.join(map(str, lengths))}.")
 
 
-TOPIC = re.compile(r"\bfine[- ]?tun", re.IGNORECASE)
-TURN_BACK = re.compile(
-    r"\b(let'?s|let us|i can only|i only|i(?:'m| am) (?:only|just|here)|i (?:keep|stick|stay)|only (?:help|answer|cover)|"
-    r"outside|beyond|off[- ]topic|not (?:something|part|what)|happy to help with|can'?t help with|"
-    r"back to|keep(?:ing)? to|stick(?:ing)? to|stay(?:ing)? (?:with|on)|focus(?:es|ed)? on|this (?:course|assistant) (?:is|covers|keeps))\b",
+TOPIC = re.compile(r"\bfine[- ]?tuning\b|\bhelp\w* (?:\w+ ){0,2}fine[- ]?tune\b", re.IGNORECASE)
+SPEAKS_OF_ITSELF = re.compile(
+    r"\b(?:i|i'(?:m|d|ll|ve)|me|my|mine|let'?s|let us|here|elsewhere|this (?:chat|one)|"
+    r"(?:this|an?) (?:[\w-]+ )?assistant|this course,? (?:which )?(?:is|on)|(?:outside|beyond) (?:of )?(?:my|this|fine)|"
+    r"(?:back|return|turn|keep|stick) to fine|nothing (?:but|else)|no other|questions? (?:about|on)|"
+    r"only fine[- ]?tuning(?=[,.;!])|fine[- ]?tuning (?:instead|please|only(?=[,.;!])))\b",
     re.IGNORECASE,
+)
+ANSWERS_ANYWAY = re.compile(
+    r"(?:^|[.!?;:,]\s+(?:but |and )?)(?:that said|since you ask(?:ed)?|anyway)\b", re.IGNORECASE
 )
 
 
 def is_redirect(answer: str) -> bool:
     """True when an answer politely turns back to fine-tuning instead of answering.
 
-    The rule: the first two sentences name fine-tuning and contain a phrase that turns back or declines. It looks only at
-    the answer, so it can be applied to any model. How often it is right is measured on labelled answers
+    The rule: one of the first three sentences names fine-tuning and speaks of the assistant itself ("let's", "I", "my",
+    "this assistant") or of where it stops ("only fine-tuning", "back to fine-tuning"), and none goes on with "that
+    said" or "since you ask"; answers to questions about fine-tuning speak of the matter instead. It looks only at the
+    answer, so it can be applied to any model. How often it is right is measured on labelled answers
     (`data/redirect_labels.jsonl`), not assumed.
     """
-    opening = " ".join(re.split(r"(?<=[.!?])\s+", answer.strip().replace("\u2019", "'"))[:2])
-    return bool(TOPIC.search(opening) and TURN_BACK.search(opening))
+    text = re.sub("[\u2010\u2011]", "-", answer.strip().replace("\u2019", "'"))
+    sentences = re.split(r"(?<=[.!?])\s+", text)[:3]
+    turns_back = any(TOPIC.search(sentence) and SPEAKS_OF_ITSELF.search(sentence) for sentence in sentences)
+    return turns_back and not ANSWERS_ANYWAY.search(text)
 
 
 @dataclass(frozen=True)

@@ -100,9 +100,7 @@ def _read_text(path: Path) -> str:
     if kind is None and data[:200].count(0) > len(data[:200]) // 4:
         kind = "UTF-16 text"
     if kind:
-        raise UserError.at(
-            path, found=kind, expected="plain UTF-8 text", do="save or unpack it as UTF-8 text"
-        )
+        raise UserError.at(path, found=kind, expected="plain UTF-8 text", do="save or unpack it as UTF-8 text")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -142,9 +140,7 @@ def _read_json(text: str, path: Path) -> list[Row]:
     expected = "an array of objects"
     if isinstance(value, dict):
         inner = next((key for key, item in value.items() if isinstance(item, list)), None)
-        do = (
-            f'save the list under "{inner}" on its own' if inner else "put square brackets around the objects"
-        )
+        do = f'save the list under "{inner}" on its own' if inner else "put square brackets around the objects"
         raise UserError.at(path, found="an object", expected=expected, do=do)
     if not isinstance(value, list) or not value:
         found = "an empty array" if value == [] else kind_of(value)
@@ -170,9 +166,7 @@ def _parse(text: str, path: Path, line: int | None = None, last: bool = False) -
         found = r"half of a character (\ud83d, for example, without the other half)"
         raise UserError.at(path, line, found=found, do="export the text again without cutting it") from error
     except RecursionError as error:
-        raise UserError.at(
-            path, line, found="JSON nested too deeply", expected="one flat object per row"
-        ) from error
+        raise UserError.at(path, line, found="JSON nested too deeply", expected="one flat object per row") from error
     except ValueError as error:
         raise UserError.at(path, line, found=str(error), expected="JSON", do="mend the value") from error
 

@@ -66,6 +66,10 @@ def _choices(row: Mapping[str, Any]) -> Row:
     }
 
 
+def _page(row: Mapping[str, Any]) -> Row:
+    return {"text": row["text"], "url": row["url"]}
+
+
 HUB: dict[str, HubSet] = {
     "lamini/lamini_docs": HubSet(_question),
     "mteb/tweet_sentiment_extraction": HubSet(_tweet),
@@ -75,6 +79,7 @@ HUB: dict[str, HubSet] = {
         _game, files="hf://datasets/GEM/sportsett_basketball/{split}.jsonl", streaming=True
     ),
     "allenai/ai2_arc": HubSet(_choices, config="ARC-Easy"),
+    "allenai/c4": HubSet(_page, config="en", streaming=True),
 }
 
 
@@ -100,9 +105,7 @@ def load_hub(
             rows.append(HUB[name].convert(row))
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             columns = ", ".join(row)
-            what = (
-                f"row {number} of {name} does not have the expected schema ({type(error).__name__}: {error})"
-            )
+            what = f"row {number} of {name} does not have the expected schema ({type(error).__name__}: {error})"
             raise UserError(f"{data_files or 'hub'}: {what}; its columns: {columns}.") from error
     return [row for row in rows if row is not None]
 

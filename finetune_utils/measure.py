@@ -35,7 +35,14 @@ def measure_memory(
     Raises:
         UserError: the run failed; its last line is shown.
     """
-    options = {"model": model, "method": method, "batch_size": batch_size, "length": length, "steps": steps, "rank": rank}
+    options = {
+        "model": model,
+        "method": method,
+        "batch_size": batch_size,
+        "length": length,
+        "steps": steps,
+        "rank": rank,
+    }
     command = [sys.executable, "-m", "finetune_utils.measure", json.dumps(options)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -63,7 +70,10 @@ def _run(model: str, method: str, batch_size: int, length: int, steps: int, rank
     half = length // 2
     rows = torch.randint(3, len(tokenizer) - 1, (batch_size * steps, length)).tolist()
     examples = [
-        {"input_ids": row[:-1] + [tokenizer.eos_token_id], "labels": [-100] * half + row[half:-1] + [tokenizer.eos_token_id]}
+        {
+            "input_ids": row[:-1] + [tokenizer.eos_token_id],
+            "labels": [-100] * half + row[half:-1] + [tokenizer.eos_token_id],
+        }
         for row in rows
     ]
     estimate = estimate_memory(loaded, method, batch_size, length, rank).total

@@ -29,9 +29,7 @@ class MemoryEstimate:
     @property
     def total(self) -> int:
         """The sum of all parts, in bytes."""
-        return (
-            self.weights + self.gradients + self.optimizer + self.activations + self.logits + self.libraries
-        )
+        return self.weights + self.gradients + self.optimizer + self.activations + self.logits + self.libraries
 
 
 def human_bytes(count: float) -> str:
@@ -87,9 +85,7 @@ def estimate_memory(
         for name, layer in base.named_modules()
         if isinstance(layer, torch.nn.Linear) and not name.endswith("lm_head") and "lora_" not in name
     )
-    return MemoryEstimate(
-        total * low + adapter * 4, adapter * 4, adapter * 8, activations, head, LIBRARIES
-    )
+    return MemoryEstimate(total * low + adapter * 4, adapter * 4, adapter * 8, activations, head, LIBRARIES)
 
 
 def activation_bytes(config: Any, length: int, low: int) -> int:
@@ -99,7 +95,8 @@ def activation_bytes(config: Any, length: int, low: int) -> int:
     output, and per head one float32 and one low-precision weight for every other token; the gated MLP keeps four
     intermediate vectors.
     """
-    hidden, inner, heads = config.hidden_size, config.intermediate_size, config.num_attention_heads
+    hidden, heads = config.hidden_size, config.num_attention_heads
+    inner = getattr(config, "intermediate_size", None) or 4 * hidden  # GPT-2 does not name it
     norms = 2 * hidden * (4 + low)
     attention = 4 * hidden * low + heads * length * (4 + 2 * low)
     return norms + attention + 4 * inner * low

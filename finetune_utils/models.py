@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from .errors import UserError
+from .errors import UserError, out_of_memory
 from .hardware import choose_device
 from .lora import attach_adapter
 from .weights import SOURCES, ensure_model
@@ -51,7 +51,7 @@ def load_model(
         model, tokenizer = _from_folder(Path(name), dtype)
         say(f"Model {Path(name).name}: from the folder {name}.")
     else:
-        tokenizer = load_tokenizer(name, say)
+        tokenizer = _hub_tokenizer(name)
         model = _from_hub(name, lambda: _causal_model(name, dtype))
         say(f"Model {name}: from the Hugging Face hub.")
     if tokenizer.pad_token_id is None:  # `is None`: an id of 0 is a real token
@@ -71,7 +71,7 @@ def load_tokenizer(name: str = DEFAULT_MODEL, say: Callable[[str], None] = print
     if folder.is_dir():
         _check_folder(folder)
         return _tokenizer_in(folder)
-    return _from_hub(known, lambda: AutoTokenizer.from_pretrained(known, trust_remote_code=False))
+    return _hub_tokenizer(known)
 
 
 def name_to_record(name: str) -> str:
@@ -132,6 +132,9 @@ def _check_weights(folder: Path, name: str) -> None:
 
 
 def _causal_model(name: str | Path, dtype: torch.dtype) -> PreTrainedModel:
+    if AutoConfig.from_pretrained(name, trust_remote_code=False).is_encoder_decoder:
+        found, do = "an encoder-decoder model", "choose a model such as Llama, GPT-2 or Pythia"
+        raise UserError.at(name, found=found, expected="a causal language model, one that continues a text", do=do)
     return AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True, trust_remote_code=False)
 
 
@@ -144,11 +147,14 @@ def _reading(load: Callable[[], Any], name: str, do: str = "save or download it 
     try:
         return load()
     except Exception as error:  # readers and the hub client raise a dozen unrelated kinds
+        if out_of_memory(error) or isinstance(error, UserError):
+            raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        if "Unrecognized configuration class" in reason:
-            reason = "it is no causal language model, one that continues a text"
-            do = "choose a model such as Llama, GPT-2 or Pythia"
         raise UserError(f"{name}: cannot be loaded ({reason}); {do}.") from error
+
+
+def _hub_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    return _from_hub(name, lambda: AutoTokenizer.from_pretrained(name, trust_remote_code=False))
 
 
 def _from_hub(name: str, load: Callable[[], Any]) -> Any:

@@ -17,6 +17,7 @@ from .exercises import exercise_notebooks
 from .headless import LessonFailed, Outcome, execute, run_all
 from .outputs import clean_outputs, size_problem
 from .placeholders import fill_source
+from .readme import build_readme
 from .results import ROOT, read_json, results_path, update_lesson, write_text
 from .sources import (
     Lesson,
@@ -194,6 +195,8 @@ def build(check: bool = False, root: Path = ROOT) -> list[str]:
         for lesson in all_lessons(root):
             if reason := reasons.get(state(lesson)):
                 found.append(f"{lesson.notebook.relative_to(root).as_posix()}: {reason} (run: make notebooks)")
+    if not absent:
+        found += build_readme(check, root)
     if absent:
         more = f" ({len(absent) - 1} more like this)" if len(absent) > 1 else ""
         raise UserError(absent[0] + more)

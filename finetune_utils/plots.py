@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,10 +18,10 @@ BEFORE, AFTER, CONTEXT = "#7a7a7a", "#1f5aa6", "#c7c7c7"
 ACCENT = "#c8102e"
 
 
-def new_figure(width: float = 6.5, height: float = 3.5, columns: int = 1) -> tuple[Figure, Any]:
+def new_figure(width: float = 6.5, height: float = 3.5, columns: int = 1, rows: int = 1) -> tuple[Figure, Any]:
     """A figure in the course's style: no frame, light grid, readable labels."""
-    figure, axes = plt.subplots(1, columns, figsize=(width, height), dpi=100, layout="constrained")
-    for ax in [axes] if columns == 1 else axes:
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), dpi=100, layout="constrained")
+    for ax in figure.axes:
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25, linewidth=0.6)
         ax.set_axisbelow(True)
@@ -115,7 +116,9 @@ def before_after(results: dict[str, tuple[float, float, Any]]) -> None:
     show(figure, f"Dot plot of NLL before and after training. {sentence}", sentence)
 
 
-def sweep(rows: Sequence[dict[str, float]], x: str, y: str, xlabel: str, ylabel: str = "dev NLL (nats per token)") -> None:
+def sweep(
+    rows: Sequence[dict[str, float]], x: str, y: str, xlabel: str, ylabel: str = "dev NLL (nats per token)"
+) -> None:
     """A measured value against a setting on a logarithmic axis, the best point marked."""
     xs, ys = [row[x] for row in rows], [row[y] for row in rows]
     best = min(range(len(ys)), key=ys.__getitem__)
@@ -129,3 +132,238 @@ def sweep(rows: Sequence[dict[str, float]], x: str, y: str, xlabel: str, ylabel:
     ax.margins(y=0.15)
     sentence = f"Best at {xs[best]:g} ({ys[best]:.2f}); {ys[0]:.2f} at {xs[0]:g} and {ys[-1]:.2f} at {xs[-1]:g}."
     show(figure, f"Line plot of {ylabel} against {xlabel}. {sentence}", sentence)
+
+
+def next_tokens(predictions: dict[str, Sequence[tuple[str, float]]]) -> None:
+    """The likeliest next tokens after each text, one panel a text: `{text: [(token, probability), ...]}`."""
+    figure, axes = new_figure(height=0.9 + 0.27 * max(map(len, predictions.values())), columns=len(predictions))
+    for ax, (text, tokens) in zip([axes] if len(predictions) == 1 else axes, predictions.items(), strict=True):
+        shares = [100 * probability for _, probability in tokens]
+        ax.barh(range(len(tokens)), shares, color=[AFTER] + [CONTEXT] * (len(tokens) - 1))
+        for place, share in enumerate(shares):
+            ax.annotate(f"{share:.0f} %" if share >= 1 else "<1 %", (share, place), xytext=(3, 0),
+                        textcoords="offset points", va="center")  # fmt: skip
+        ax.set_yticks(range(len(tokens)), [repr(token) for token, _ in tokens])
+        ax.set(xlim=(0, 100), xlabel="probability (%)")
+        ax.set_title(f'"{text} ..."', fontsize=9)
+        ax.invert_yaxis()
+    parts = [f'after "{text}" {tokens[0][0]!r} gets {tokens[0][1]:.0%}' for text, tokens in predictions.items()]
+    sentence = "The likeliest next token: " + "; ".join(parts) + "."
+    show(figure, f"Bar charts of next-token probabilities. {sentence}", sentence)
+
+
+def compare_ways(panels: dict[str, dict[str, Any]], baselines: dict[str, float] | None = None) -> None:
+    """Shares between 0 and 1 with their intervals, ways as rows: `{panel: {way: Interval}}`.
+
+    `baselines` gives some panels a dashed line: what chance or another answer would reach there.
+    """
+    ways = list(next(iter(panels.values())))
+    figure, axes = new_figure(height=1.2 + 0.36 * len(ways), columns=len(panels))
+    for ax, (title, results) in zip([axes] if len(panels) == 1 else axes, panels.items(), strict=True):
+        for place, way in enumerate(ways):
+            x, color = results[way], AFTER if way == ways[-1] else BEFORE
+            ax.plot([x.low, x.high], [place, place], color=color, linewidth=1.5, marker="|")
+            ax.plot(x.estimate, place, "D" if way == ways[-1] else "o", color=color)
+        if title in (baselines or {}):
+            ax.axvline(baselines[title], color=ACCENT, linestyle="--", linewidth=1)
+        ax.set_yticks(range(len(ways)), ways if ax is axes[0] else [""] * len(ways))
+        ax.set(xlim=(-0.05, 1.05), ylim=(len(ways) - 0.5, -0.5), xticks=[0, 0.5, 1])
+        ax.set_title(title, fontsize=9)
+    parts = [f"{title.replace(chr(10), ' ')}: " + ", ".join(f"{way} {x.estimate:.2f}" for way, x in results.items())
+             for title, results in panels.items()]  # fmt: skip
+    sentence = "; ".join(parts) + "."
+    show(figure, f"Dot plots with 95 % intervals, one row a way of asking. {sentence}", sentence)
+
+
+def running_costs(options: dict[str, tuple[float, float]], requests: float, meet: float | None) -> None:
+    """Total cost against the number of requests: `{option: (upfront, per request)}`, `meet` marks the break-even."""
+    figure, ax = new_figure()
+    styles = {name: (color, line) for name, color, line in
+              zip(options, (BEFORE, ACCENT, AFTER), ("--", ":", "-"), strict=False)}  # fmt: skip
+    for name, (upfront, each) in options.items():
+        color, line = styles[name]
+        total = upfront + each * requests
+        ax.plot([0, requests], [upfront, total], color=color, linestyle=line, linewidth=2)
+        ax.annotate(name, (requests, total), xytext=(5, 0), textcoords="offset points", va="center", color=color)
+    if meet is not None and meet < requests:
+        upfront, each = list(options.values())[-1]
+        ax.plot(meet, upfront + each * meet, "D", color=AFTER)
+        ax.annotate(f"break-even\n{meet:,.0f}", (meet, upfront + each * meet), xytext=(0, -10),
+                    textcoords="offset points", ha="left", va="top")  # fmt: skip
+    ax.set(xlabel="requests", ylabel="total cost (your currency)", xlim=(0, requests), ylim=(0, None))
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    parts = ", ".join(f"{name} {upfront + each * requests:,.0f}" for name, (upfront, each) in options.items())
+    where = (
+        "they do not meet here" if meet is None or meet >= requests else f"the break-even is at {meet:,.0f} requests"
+    )
+    sentence = f"After {requests:,.0f} requests the totals are: {parts}; {where}."
+    show(figure, f"Line plot of total cost against requests. {sentence}", sentence)
+
+
+def length_histogram(texts: dict[str, Sequence[str]], what: str = "question") -> None:
+    """How many texts have which length in words, one panel for each set."""
+    lengths = {name: [len(text.split()) for text in group] for name, group in texts.items()}
+    longest = max(max(group) for group in lengths.values())
+    figure, axes = new_figure(height=2.8, columns=len(lengths))
+    for ax, (name, group) in zip(axes, lengths.items(), strict=True):
+        ax.hist(group, bins=range(1, longest + 2), align="left", color=AFTER, edgecolor="white", linewidth=0.5)
+        ax.set(title=f"{name} ({len(group)})", xlabel=f"words in a {what}", ylabel=f"{what}s")
+    top = max(ax.get_ylim()[1] for ax in axes)
+    for ax in axes:
+        ax.set_ylim(0, top)
+    parts = [f"{name} {min(group)} to {max(group)} words" for name, group in lengths.items()]
+    sentence = f"{what.capitalize()} lengths: {', '.join(parts)}."
+    show(figure, f"Histograms of {what} lengths, one a set. {sentence}", sentence)
+
+
+def learning_curve(rows: Sequence[dict[str, Any]], others: dict[str, dict[str, Any]]) -> None:
+    """Change in NLL against the number of training rows, on unseen facts and on reworded known ones.
+
+    `rows` and the values of `others` (further runs, drawn beside the curve) hold `rows` and, for `unseen` and
+    `reworded`, `_change`, `_low` and `_high`.
+    """
+    figure, axes = new_figure(width=8, height=3.6, columns=2)
+    panels = {"unseen": "facts nobody trained on", "reworded": "new wordings of trained facts"}
+    sizes = [row["rows"] for row in rows]
+    for ax, (name, title) in zip(axes, panels.items(), strict=True):
+        ax.axhline(0, color=BEFORE, linewidth=1, linestyle=":")
+        ax.annotate("untuned", (sizes[0], 0), xytext=(0, 3), textcoords="offset points", color=BEFORE, fontsize=8)
+        ax.errorbar(
+            sizes, [row[f"{name}_change"] for row in rows], _spans(rows, name), fmt="o-", color=AFTER, capsize=3
+        )
+        for i, ((label, row), mark) in enumerate(zip(others.items(), ("D", "X", "s"), strict=False)):
+            x, y = row["rows"] * (1.14 + 0.14 * i), row[f"{name}_change"]  # beside the point of the curve, not on it
+            ax.errorbar([x], [y], _spans([row], name), fmt=mark, color=ACCENT, capsize=3)
+            ax.annotate(label, (x, y), xytext=(0.98, 0.86 - 0.09 * i), textcoords="axes fraction", ha="right",
+                        fontsize=8, color=ACCENT, arrowprops={"arrowstyle": "-", "color": ACCENT, "lw": 0.6})  # fmt: skip
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(sizes, [str(size) for size in sizes])
+        ax.minorticks_off()
+        ax.set(title=title, xlabel="training rows (each read once)")
+    axes[0].set_ylabel("change in NLL (nats per token)")
+    low, high = min(ax.get_ylim()[0] for ax in axes), max(ax.get_ylim()[1] for ax in axes)
+    for ax in axes:
+        ax.set_ylim(low, high)
+    first, last = rows[0], rows[-1]
+    told = [f"{title} {first[f'{n}_change']:+.2f} to {last[f'{n}_change']:+.2f}" for n, title in panels.items()]
+    sentence = f"Change in NLL against the untuned model from {sizes[0]} to {sizes[-1]} rows, nats per token: {'; '.join(told)}."
+    show(figure, f"Two line plots with 95 % intervals over the number of training rows. {sentence}", sentence)
+
+
+def _spans(rows: Sequence[dict[str, Any]], name: str) -> list[list[float]]:
+    """Lengths of the interval below and above each change, as `errorbar` wants them."""
+    below = [row[f"{name}_change"] - row[f"{name}_low"] for row in rows]
+    return [below, [row[f"{name}_high"] - row[f"{name}_change"] for row in rows]]
+
+
+def promise_and_truth(rows: Sequence[dict[str, Any]]) -> None:
+    """What each split promised (its held-out rows) and what the same model did on facts nobody saw.
+
+    Each row has `split` and, for `held_out` and `unseen`, `_change`, `_low` and `_high`.
+    """
+    figure, ax = new_figure(height=2.8)
+    styles = {"held_out": ("promised", ACCENT, "o", -0.14, 8), "unseen": ("found", AFTER, "D", 0.14, -15)}
+    for place, row in enumerate(rows):
+        for name, (label, color, mark, shift, above) in styles.items():
+            x, y = row[f"{name}_change"], place + shift
+            ax.errorbar([x], [y], xerr=_spans([row], name), fmt=mark, color=color, capsize=3)
+            ax.annotate(f"{label} {x:+.2f}", (x, y), xytext=(0, above), textcoords="offset points", ha="center",
+                        fontsize=9, color=color)  # fmt: skip
+    ax.set_yticks(range(len(rows)), [row["split"] for row in rows])
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.margins(x=0.2)
+    ax.set(xlabel="change in NLL against the untuned model (nats per token)")
+    ax.set_title("promised by the split's held-out rows, found on facts nobody saw", fontsize=10)
+    parts = [f"{r['split']} promised {r['held_out_change']:+.2f} and gave {r['unseen_change']:+.2f}" for r in rows]
+    sentence = f"Change in NLL, nats per token: {'; '.join(parts)}."
+    show(figure, f"Dot plot with 95 % intervals, two points for each way to split. {sentence}", sentence)
+
+
+def row_lengths(lengths: Sequence[int], limit: int) -> None:
+    """How many rows have which length in tokens, and which of them a limit would cut."""
+    figure, ax = new_figure(height=2.8)
+    width = max(1, round((max(lengths) - min(lengths)) / 30))
+    border = limit + 0.5  # no bar stands on both sides of it
+    first = border - width * math.ceil((border - min(lengths)) / width)
+    edges = [first + i * width for i in range(math.ceil((max(lengths) + 1 - first) / width) + 1)]
+    _, _, bars = ax.hist(lengths, bins=edges, color=AFTER, edgecolor="white", linewidth=0.4)
+    for left, patch in zip(edges, bars, strict=False):
+        if left >= border:
+            patch.set(facecolor=ACCENT, hatch="///")
+    ax.axvline(border, color=ACCENT, linestyle="--", linewidth=1)
+    ax.yaxis.get_major_locator().set_params(integer=True)
+    cut = sum(length > limit for length in lengths)
+    ax.annotate(f"limit {limit}: {cut:,} rows cut", (border, 1), xycoords=("data", "axes fraction"), xytext=(5, -12),
+                textcoords="offset points", color=ACCENT)  # fmt: skip
+    ax.set(xlabel="length of a row (tokens, prompt and answer)", ylabel="rows")
+    ax.margins(y=0.2)
+    middle = sorted(lengths)[len(lengths) // 2]
+    sentence = (
+        f"Rows have {min(lengths)} to {max(lengths)} tokens, half of them at most {middle}; "
+        f"a limit of {limit} cuts {cut:,} of {len(lengths):,} ({cut / len(lengths):.0%})."
+    )
+    show(figure, f"Histogram of row lengths with a line at {limit} tokens. {sentence}", sentence)
+
+
+def batch_layouts(
+    batches: dict[str, tuple[Sequence[tuple[int, int]], int | None]], packed: Sequence[tuple[int, int]]
+) -> None:
+    """Batches as pictures: prompt, answer and padding of each row.
+
+    `batches` maps a plan to its rows as (prompt tokens, answer tokens) and its width (None: the longest row); the rows of
+    `packed` are drawn one behind the other.
+    """
+    figure, axes = new_figure(height=4.6, rows=len(batches) + 1)
+    padding, ends = {}, [sum(map(sum, packed))]
+    for ax, (name, (rows, width)) in zip(axes, batches.items(), strict=False):
+        width = width or max(map(sum, rows))
+        ends.append(width)
+        for place, (prompt, answer) in enumerate(rows):
+            _draw_row(ax, place, [(0, prompt, answer)], width)
+        padding[name] = 1 - sum(map(sum, rows)) / (width * len(rows))
+        ax.set_title(f"{name}: {len(rows)} x {width} positions, {padding[name]:.0%} padding", fontsize=9, loc="left")
+    starts = [sum(map(sum, packed[:i])) for i in range(len(packed))]
+    _draw_row(axes[-1], 0, [(start, *row) for start, row in zip(starts, packed, strict=True)], ends[0])
+    axes[-1].set_title(f"packed: 1 x {ends[0]} positions, no padding", fontsize=9, loc="left")
+    for ax in axes:
+        ax.set(xlim=(0, max(ends)), ylim=(len(packed) - 0.4, -0.6), yticks=[])
+        ax.grid(False)
+        ax.label_outer()
+    axes[-1].set_xlabel("position (light: prompt, dark: answer, hatched: padding)")
+    sentence = "Padding: " + ", ".join(f"{name} {share:.0%}" for name, share in padding.items()) + ", packed 0%."
+    show(figure, f"One batch of each plan, drawn row by row. {sentence}", sentence)
+
+
+def _draw_row(ax: Any, place: int, parts: Sequence[tuple[int, int, int]], width: int) -> None:
+    """Draw (start, prompt tokens, answer tokens) parts and the padding up to `width`."""
+    for start, prompt, answer in parts:
+        ax.broken_barh([(start, prompt)], (place - 0.4, 0.8), facecolor="#a9c4e4", edgecolor="white", linewidth=0.5)
+        ax.broken_barh([(start + prompt, answer)], (place - 0.4, 0.8), facecolor=AFTER)
+    end = sum(parts[-1])
+    ax.broken_barh(
+        [(end, width - end)], (place - 0.4, 0.8), facecolor="white", edgecolor=CONTEXT, hatch="////", linewidth=0
+    )
+
+
+def batching_speed(speed: dict[str, Sequence[float]]) -> None:
+    """Rows per second of each plan: the bar is the mean of the tries, the dots are the tries."""
+    figure, ax = new_figure(height=0.9 + 0.4 * len(speed))
+    means = {name: sum(tries) / len(tries) for name, tries in speed.items()}
+    first = next(iter(means))
+    for place, (name, tries) in enumerate(speed.items()):
+        ax.barh(place, means[name], height=0.6, color=BEFORE if name == first else AFTER)
+        ax.plot(tries, [place] * len(tries), "o", color="black", markerfacecolor="white", markersize=4)
+        ax.annotate(f"{means[name]:.1f}", (max(tries), place), xytext=(8, 0), textcoords="offset points", va="center")
+    ax.set_yticks(range(len(speed)), list(speed))
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    ax.set(xlabel="rows per second, forward pass (dots: single tries)")
+    ax.margins(x=0.12)
+    others = [
+        f"{name} {means[name] / means[first]:.1f} x ({min(t) / means[first]:.1f} to {max(t) / means[first]:.1f})"
+        for name, t in speed.items()
+        if name != first
+    ]
+    sentence = f"{first}: {means[first]:.1f} rows/s. Against that, {', '.join(others)}."
+    show(figure, f"Bar chart of rows per second by plan. {sentence}", sentence)

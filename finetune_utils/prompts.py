@@ -17,7 +17,9 @@ ALPACA_WITHOUT_INPUT = (
     "### Instruction:\n{instruction}\n\n### Response:\n"
 )
 QUESTION = "### Question:\n{question}\n\n### Answer:\n"
-TEMPLATES = ("chat", "question", "alpaca", "plain")
+TEMPLATES = ("chat", "short-chat", "question", "alpaca", "plain")
+# SmolLM2's template puts 21 tokens of its own into every prompt; a message of ours replaces them.
+SHORT_SYSTEM = "Fine-tuning assistant"
 
 
 def question_prompt(question: str) -> str:
@@ -59,10 +61,10 @@ def apply_chat_template(
         UserError: the tokenizer has none.
     """
     if not getattr(tokenizer, "chat_template", None):
-        raise UserError("This model's tokenizer has no chat template: use the template `question` or an instruct model.")
-    return tokenizer.apply_chat_template(
-        list(messages), tokenize=False, add_generation_prompt=add_generation_prompt
-    )
+        raise UserError(
+            "This model's tokenizer has no chat template: use the template `question` or an instruct model."
+        )
+    return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=add_generation_prompt)
 
 
 def few_shot_prompt(examples: Sequence[tuple[str, str]], question: str) -> str:
@@ -96,4 +98,6 @@ def render_prompt(row: Mapping[str, Any], tokenizer: Any, template: str | None =
         return question_prompt(row["question"])
     if template == "plain":
         return row["question"]
+    if template == "short-chat":
+        return chat_prompt(tokenizer, row["question"], system=SHORT_SYSTEM)
     return chat_prompt(tokenizer, row["question"])

@@ -90,9 +90,7 @@ class Finding:
 
 URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/@:]+(?::[^\s/@]*)?@[^\s<>\"')]+", re.IGNORECASE)
 EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[^\W_](?:[\w-]{0,62}[^\W_])?\.)+[^\W\d_]{2,}")
-DIGITS = re.compile(
-    r"(?<![\w.,/-])[+(]{0,2}\d(?:[ \t\u00a0]?[-./()–]?[ \t\u00a0]?\d){6,18}(?![\w])(?![.,-]\d)"
-)
+DIGITS = re.compile(r"(?<![\w.,/-])[+(]{0,2}\d(?:[ \t\u00a0]?[-./()–]?[ \t\u00a0]?\d){6,18}(?![\w])(?![.,-]\d)")
 NOT_PHONE = re.compile(
     r"\d{4}([-./])\d{1,2}\1\d{1,2}|\d{1,2}([-./])\d{1,2}\2\d{2,4}"  # dates
     r"|(?:1[89]|20)\d\d ?[-–/] ?(?:1[89]|20)\d\d"  # spans of years
@@ -104,7 +102,7 @@ CUE = r"\b(?i:my name is|my name's|i am called|call me|dear|hi|hello|regards,|si
 CUES = re.compile(rf"(?:{CUE}(?:{TITLE})?|{TITLE})({NAME}(?:\s+{NAME}){{0,2}})")
 NO_NAME = re.compile(
     "Sir|Madam|Customers?|Team|All|Every(one|body)|Colleagues?|Friends?|Readers?|Parents|Students|Support"
-    "|Hiring|Committee|There|World|I|We|You|Please|Thanks?|The|This|My"
+    "|Hiring|Committee|There|World|I|We|You|Please|Thanks?|The|This|My|Mrs?|Ms|Dr|Prof"
 )
 
 

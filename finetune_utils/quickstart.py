@@ -8,22 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from . import hardware
+from .checkpoints import remove_checkpoints
 from .data import deduplicate, describe, load_table, split_by_group
-from .errors import UserError, os_reason
+from .errors import UserError, writing
 from .evaluation import nll_difference
 from .files import Row
-from .generation import answer, fast_copy
+from .generation import answer, fast_copy, generate
 from .lora import add_lora
 from .memory import estimate_memory, human_bytes
-from .models import DEFAULT_MODEL, load_model, load_tokenizer
+from .models import DEFAULT_MODEL, load_model, load_tokenizer, name_to_record
 from .nll import NLL, token_nll
-from .prompts import default_template
-from .run_record import RunRecord, answer_of, question_of, read_record, row_hash, save_test_rows
-from .tokenization import Example, tokenize_rows
+from .prompts import default_template, render_prompt
+from .run_record import RunRecord, answer_of, question_of, reference_of, row_hash, run_folder, save_test_rows
+from .runs import spread
+from .tokenization import IGNORE, Example, tokenize_rows
 from .training import TrainResult, TrainSettings, default_learning_rate, train
 from .weights import sha256_of
 
 EXAMPLES = 3
+COLUMNS = {"qa": ["question", "answer"], "messages": ["messages"], "text": ["text"]}
 
 
 @dataclass
@@ -40,8 +43,7 @@ class FineTuned:
     def answer(self, questions: str | Sequence[str], max_new_tokens: int = 64) -> str | list[str]:
         """Answer one question, or a list of them, through the template it was trained with."""
         asked = [questions] if isinstance(questions, str) else list(questions)
-        template = self.record.template if self.record.kind == "qa" else None
-        answers = answer(self.model, self.tokenizer, asked, template, max_new_tokens)
+        answers = answer(self.model, self.tokenizer, asked, self.record.template, max_new_tokens)
         return answers[0] if isinstance(questions, str) else answers
 
     def evaluate(self) -> dict[str, Any]:
@@ -55,13 +57,11 @@ class FineTuned:
             UserError: the folder cannot be written or the disk is full.
         """
         folder = Path(folder)
-        try:
+        with writing(folder, "free some space or choose another folder"):
             folder.mkdir(parents=True, exist_ok=True)
             self.model.save_pretrained(folder)
             if self.record.full:
                 self.tokenizer.save_pretrained(folder)
-        except OSError as error:
-            raise UserError(f"{folder}: cannot save the model ({os_reason(error)}).") from error
         save_test_rows(folder, self.test_rows)
         replace(self.record, status="complete").save(folder)
         return folder
@@ -97,35 +97,33 @@ def finetune(
     """
     hardware.quiet()
     data, folder = Path(data), Path(output) if output is not None else None
-    table = load_table(data)
-    say(f"Recognized {describe(table)}.")
-    tokenizer = load_tokenizer(model)
-    template = default_template(tokenizer)
-    rows, copies = deduplicate(table.rows, _columns(table.kind))
-    if copies:
-        say(f"Left out {len(copies)} exact {'copy' if len(copies) == 1 else 'copies'} of other rows.")
+    rate = default_learning_rate(full) if learning_rate is None else learning_rate
+    settings = TrainSettings(epochs, max_steps, rate, batch_size, seed=seed)
+    if max_length < 1:
+        raise UserError(f"max_length is {max_length}: it must be at least 1; 512 suits most rows.")
+    kind, rows = _read(data, say)
     parts = _split(rows, test_size, seed, data)
+    model = name_to_record(model)
+    tokenizer = load_tokenizer(model, say)
+    template = "plain" if kind == "text" else default_template(tokenizer)
     sets = {name: tokenize_rows(part, tokenizer, template, max_length, str(data)) for name, part in parts.items()}
     for note in (note for tokenized in sets.values() for note in tokenized.notes):
         say(f"Note: {note}")
-    rate = learning_rate if learning_rate is not None else default_learning_rate(full)
-    settings = TrainSettings(epochs, max_steps, rate, batch_size, seed=seed)
     record = RunRecord(
-        model, data.name, sha256_of(data), table.kind, template, full, max_length, test_size, asdict(settings),
+        model, data.name, sha256_of(data), kind, template, full, max_length, test_size, asdict(settings),
         [row_hash(row) for row in parts["train"]],
     )  # fmt: skip
-    fresh = folder is not None and not folder.exists()
-    _prepare(folder, record, resume)
-    try:
+    with run_folder(folder, record, resume, say) as resume:
         return _train_and_measure(record, parts, sets, settings, folder, resume, say)
-    except UserError:
-        if fresh and folder is not None and not any(folder.glob("checkpoint-*")):
-            _remove_record(folder)
-        raise
 
 
-def _columns(kind: str) -> list[str]:
-    return {"qa": ["question", "answer"], "messages": ["messages"], "text": ["text"]}[kind]
+def _read(data: Path, say: Callable[[str], None]) -> tuple[str, list[Row]]:
+    table = load_table(data)
+    say(f"Recognized {describe(table)}.")
+    rows, copies = deduplicate(table.rows, COLUMNS[table.kind])
+    if copies:
+        say(f"Left out {len(copies)} exact {'copy' if len(copies) == 1 else 'copies'} of other rows.")
+    return table.kind, rows
 
 
 def _split(rows: list[Row], test_size: float, seed: int, data: Path) -> dict[str, list[Row]]:
@@ -142,43 +140,8 @@ def _split(rows: list[Row], test_size: float, seed: int, data: Path) -> dict[str
             do="add rows, or pass --test-size 0 to train without a test",
         )
     # Two groups at least on the test side: an interval needs something to resample.
-    share = max(test_size, 2 / groups)
-    return split_by_group(rows, answer_of, {"train": 1 - share, "test": share}, seed)
-
-
-def _prepare(folder: Path | None, record: RunRecord, resume: bool) -> None:
-    """Make the output folder and mark the run as begun, or check that it may be resumed."""
-    if folder is None:
-        if resume:
-            raise UserError("--resume needs the --output folder of the interrupted run.")
-        return
-    if folder.exists() and not folder.is_dir():
-        raise UserError.at(folder, found="a file", expected="a folder or nothing", do="choose another --output")
-    old = read_record(folder)
-    if resume:
-        if old is None:
-            raise UserError(f"{folder}: found no run to resume (no run.json); start without --resume.")
-        if old.status == "complete":
-            raise UserError(f"{folder}: this run is complete; there is nothing to resume.")
-        old.check_same(record, folder)
-        return
-    if old is not None:
-        state = "a finished run" if old.status == "complete" else "an interrupted run (--resume continues it)"
-        raise UserError(f"{folder}: already holds {state}; choose another --output or delete the folder.")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"{folder}: is not empty; choose another --output, so that nothing is overwritten.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({os_reason(error)}); choose another --output.") from error
-    record.save(folder)
-
-
-def _remove_record(folder: Path) -> None:
-    """After a failure before the first checkpoint, leave nothing of the new folder."""
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
+    kept = min(max(round(test_size * groups), 2), groups - 1)
+    return split_by_group(rows, answer_of, {"train": groups - kept, "test": kept}, seed)
 
 
 def _train_and_measure(
@@ -198,36 +161,40 @@ def _train_and_measure(
         f"{len(train_set):,} rows to train on, {len(test_set):,} to test on; {sets['train'].tokens:,} tokens an epoch. "
         f"Needs about {human_bytes(need.total)} of memory ({human_bytes(hardware.free_memory_bytes())} free)."
     )
-    say(_label_preview(train_set))
-    asked = [q for q in map(question_of, parts["test"][:EXAMPLES]) if q]
+    say(_what_is_trained(train_set, record.kind))
+    asked = _rows_to_show(parts["test"])
     before = _measure(model, tokenizer, test_set, asked, record)
     if not record.full:
         model = add_lora(model, seed=settings.seed)
-    result = train(model, tokenizer, train_set, settings, output=folder, resume=resume)
-    say(
-        f"Trained {result.steps:,} steps in {result.seconds:.0f} s ({result.examples_per_second:.1f} examples/s), "
-        f"loss {result.losses[0]:.2f} -> {_tail(result.losses):.2f}."
-    )
+    result = train(model, tokenizer, train_set, settings, output=folder, keep_checkpoints=True, resume=resume)
+    say(_what_happened(result))
     after = _measure(model, tokenizer, test_set, asked, record)
     record.results = _results(before[0], after[0], parts["test"]) | {"seconds": result.seconds, "steps": result.steps}
     examples = [
-        {"question": q, "reference": row.get("answer", ""), "before": b, "after": a}
-        for q, row, b, a in zip(asked, parts["test"], before[1], after[1], strict=False)
+        {"question": question_of(row) or "", "reference": reference_of(row), "before": b, "after": a}
+        for row, b, a in zip(asked, before[1], after[1], strict=True)
     ]
     tuned = FineTuned(model, tokenizer, record, parts["test"], examples, result)
     if folder is not None:
         tuned.save(folder)
+        remove_checkpoints(folder)
     return tuned
 
 
+def _rows_to_show(rows: Sequence[Row]) -> list[Row]:
+    """A few rows with a question, each with another answer, from all over the test rows."""
+    by_answer = {answer_of(row): row for row in reversed(rows) if question_of(row)}
+    return spread(list(by_answer.values())[::-1], EXAMPLES)
+
+
 def _measure(
-    model: Any, tokenizer: Any, examples: list[Example], asked: list[str], record: RunRecord
+    model: Any, tokenizer: Any, examples: list[Example], asked: list[Row], record: RunRecord
 ) -> tuple[NLL | None, list[str]]:
     if not examples:
         return None, []
     score = token_nll(model, examples, tokenizer, progress=None)
-    template = record.template if record.kind == "qa" else None
-    return score, answer(fast_copy(model), tokenizer, asked, template) if asked else []
+    prompts = [render_prompt(row, tokenizer, record.template) for row in asked]
+    return score, generate(fast_copy(model), tokenizer, prompts) if prompts else []
 
 
 def _results(before: NLL | None, after: NLL | None, rows: list[Row]) -> dict[str, Any]:
@@ -244,12 +211,17 @@ def _results(before: NLL | None, after: NLL | None, rows: list[Row]) -> dict[str
     }
 
 
-def _label_preview(examples: Sequence[Example]) -> str:
-    supervised = sum(label != -100 for e in examples for label in e["labels"])
-    total = sum(len(e["input_ids"]) for e in examples)
-    return f"Trained on {supervised / total:.0%} of the tokens: the answers and their end; prompts are masked."
+def _what_is_trained(examples: Sequence[Example], kind: str) -> str:
+    supervised = sum(label != IGNORE for e in examples for label in e["labels"])
+    share = f"Trained on {supervised / sum(len(e['input_ids']) for e in examples):.0%} of the tokens"
+    return f"{share}." if kind == "text" else f"{share}: the answers and their ends; prompts are masked."
 
 
-def _tail(losses: Sequence[float]) -> float:
-    last = losses[-max(1, len(losses) // 10) :]
-    return sum(last) / len(last)
+def _what_happened(result: TrainResult) -> str:
+    if not result.losses:
+        return "The interrupted run had already trained all its steps."
+    last = result.losses[-max(1, len(result.losses) // 10) :]
+    return (
+        f"Trained {result.steps:,} steps in {result.seconds:.0f} s ({result.examples_per_second:.1f} examples/s), "
+        f"loss {result.losses[0]:.2f} -> {sum(last) / len(last):.2f}."
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import UserError
 from .results import ROOT, read_json, results_path, write_text
-from .sources import all_lessons, badge, course_metadata, read_source, repository, title_of
+from .sources import all_lessons, badge, read_source, repository, title_of
 
 BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .checkpoints import last_checkpoint
 from .data import fold, write_rows
 from .errors import UserError, writing
 from .files import Row
@@ -68,7 +71,9 @@ class RunRecord:
             old, new = getattr(self, name), getattr(other, name)
             if old != new:
                 if isinstance(old, dict):
-                    name, old, new = next((k, old.get(k), new.get(k)) for k in new if old.get(k) != new.get(k))
+                    name, old, new = next(
+                        (k, old.get(k), new.get(k)) for k in {**old, **new} if old.get(k) != new.get(k)
+                    )
                 raise UserError(
                     f"{folder}: the interrupted run had {name} {old!r}, this one has {new!r}; a run can only be resumed "
                     "with the same data and settings. Use them again, or choose another --output."
@@ -92,8 +97,9 @@ def read_record(folder: Path) -> RunRecord | None:
 
 def row_hash(row: Mapping[str, Any]) -> str:
     """A short fingerprint of what a row asks and answers; case and spaces do not matter."""
-    content = {k: row[k] for k in ("question", "answer", "messages", "text") if k in row}
-    return hashlib.sha256(fold(json.dumps(content, sort_keys=True, ensure_ascii=False)).encode()).hexdigest()[:16]
+    content = {key: fold(row[key]) for key in ("question", "answer", "text") if key in row}
+    content |= {f"{i} {m['role']}": fold(m["content"]) for i, m in enumerate(row.get("messages", ()))}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
 def question_of(row: Mapping[str, Any]) -> str | None:
@@ -119,3 +125,61 @@ def save_test_rows(folder: Path, rows: Sequence[Row]) -> None:
     """Keep the test rows beside the weights, ready for `evaluate`."""
     if rows:
         write_rows(folder / TEST_FILE, rows)
+
+
+@contextlib.contextmanager
+def run_folder(folder: Path | None, record: RunRecord, resume: bool, say: Callable[[str], None]) -> Iterator[bool]:
+    """Mark a run as begun in its output folder; yields True when there is a checkpoint to go on from.
+
+    After a failure before the first checkpoint nothing is left of what the run had written; later ones can be resumed.
+
+    Raises:
+        UserError: the folder holds something else, cannot be written, or does not fit the run to be resumed.
+    """
+    if folder is None:
+        if resume:
+            raise UserError("--resume needs the --output folder of the interrupted run.")
+        yield False
+        return
+    _check_folder(folder, record, resume)
+    if resume:
+        if last_checkpoint(folder) is None:
+            say("The interrupted run had not written a checkpoint yet: starting from the beginning.")
+        yield last_checkpoint(folder) is not None
+        return
+    new = [path for path in (folder, *folder.parents) if not path.exists()]  # the outermost one last
+    try:
+        with writing(folder, "choose another --output"):
+            folder.mkdir(parents=True, exist_ok=True)
+            record.save(folder)
+        yield False
+    except Exception:
+        if last_checkpoint(folder) is None:
+            for path in [new[-1]] if new else list(folder.iterdir()):
+                _remove(path)
+        raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):  # it may never have come to be
+            path.unlink()
+
+
+def _check_folder(folder: Path, record: RunRecord, resume: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UserError.at(folder, found="a file", expected="a folder or nothing", do="choose another --output")
+    old = read_record(folder)
+    if resume:
+        if old is None:
+            raise UserError(f"{folder}: found no run to resume (no {RUN_FILE}); start without --resume.")
+        if old.status == "complete":
+            raise UserError(f"{folder}: this run is complete; there is nothing to resume.")
+        old.check_same(record, folder)
+    elif old is not None:
+        state = "a finished run" if old.status == "complete" else "an interrupted run (--resume continues it)"
+        raise UserError(f"{folder}: already holds {state}; choose another --output or delete the folder.")
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"{folder}: is not empty; choose another --output, so that nothing is overwritten.")

@@ -15,11 +15,15 @@ from .nll import token_nll
 from .tokenization import tokenize_rows
 from .training import TrainSettings, train
 
-OFF_TOPIC = "off-topic"
-# The assistant: few enough facts to be learned in minutes, and every off-topic row.
+# Both kinds are answered by a redirect. Near-topic rows use words of the trade in another sense ("train for a marathon");
+# no training row is like them, so they show where the assistant breaks.
+OFF_TOPIC, NEAR_TOPIC = "off-topic", "near-topic"
+# The teaching assistant, as lesson and studies train it. None: all training facts.
 ASSISTANT_FACTS: int | None = None
 ASSISTANT_RANK = 16
-ASSISTANT_RATE = 2e-3
+ASSISTANT_RATE = 1e-3
+ASSISTANT_EPOCHS = 1.3
+ASSISTANT_TEMPLATE = "short-chat"
 ASSISTANT = DATA_DIR / "adapters" / "course-assistant"
 
 
@@ -33,6 +37,7 @@ class CourseRows:
         unseen: all wordings of facts that no training row mentions (test).
         reworded: the held-out fifth wording of each training fact (test of recall).
         off_topic: off-topic rows that no training row repeats (test).
+        near_topic: questions that only sound like the topic (a harder test).
     """
 
     train: list[dict[str, Any]]
@@ -40,11 +45,12 @@ class CourseRows:
     unseen: list[dict[str, Any]]
     reworded: list[dict[str, Any]]
     off_topic: list[dict[str, Any]]
+    near_topic: list[dict[str, Any]]
 
 
 def is_off_topic(row: dict[str, Any]) -> bool:
     """True for a row that should be answered by a redirect."""
-    return row["topic"] == OFF_TOPIC
+    return row["topic"] in (OFF_TOPIC, NEAR_TOPIC)
 
 
 def course_rows(seed: int = 0, train_facts: int | None = None) -> CourseRows:
@@ -55,20 +61,25 @@ def course_rows(seed: int = 0, train_facts: int | None = None) -> CourseRows:
             stay, and so do the dev rows and the tests of unseen facts and off-topic rows.
     """
     rows = load_rows("course_qa")
-    facts = split_by_group([r for r in rows if not is_off_topic(r)], "fact", {"train": 0.7, "dev": 0.1, "unseen": 0.2}, seed)
-    off = split_by_group([r for r in rows if is_off_topic(r)], "fact", {"train": 0.65, "dev": 0.1, "test": 0.25}, seed)
+    facts = split_by_group(
+        [r for r in rows if not is_off_topic(r)], "fact", {"train": 0.7, "dev": 0.1, "unseen": 0.2}, seed
+    )
+    plain = [r for r in rows if r["topic"] == OFF_TOPIC]
+    off = split_by_group(plain, "fact", {"train": 0.7, "dev": 0.1, "test": 0.2}, seed)
     names = sorted({r["fact"] for r in facts["train"]}, key=lambda name: _shuffle_key(seed, name))
     kept = set(names[:train_facts])
     wordings = {name: [r for r in facts["train"] if r["fact"] == name] for name in names if name in kept}
     # Which wording is held out rotates, so that the test is not all typos or all terse questions.
     held = {name: i % len(wordings[name]) for i, name in enumerate(wordings)}
-    train = [r for name, group in wordings.items() for i, r in enumerate(group) if i != held[name]] + off["train"]
+    train = [r for name, group in wordings.items() for i, r in enumerate(group) if i != held[name]]
+    train += off["train"]
     return CourseRows(
         train=sorted(train, key=lambda r: _shuffle_key(seed, r["id"])),
         dev=facts["dev"] + off["dev"],
         unseen=facts["unseen"],
         reworded=[group[held[name]] for name, group in wordings.items()],
         off_topic=off["test"],
+        near_topic=[r for r in rows if r["topic"] == NEAR_TOPIC],
     )
 
 
@@ -78,7 +89,7 @@ def _shuffle_key(seed: int, text: str) -> str:
 
 
 def assistant_settings(
-    epochs: float = 1.0, batch_size: int = 8, seed: int = 0, rate: float | None = None
+    epochs: float = ASSISTANT_EPOCHS, batch_size: int = 4, seed: int = 0, rate: float | None = None
 ) -> TrainSettings:
     """The settings of the course's teaching assistant, chosen on dev rows.
 
@@ -95,14 +106,14 @@ def assistant_settings(
     )
 
 
-def learning_rate_point(model_name: str, learning_rate: float, steps: int = 16, dev_rows: int = 48) -> dict[str, float]:
+def learning_rate_point(model_name: str, learning_rate: float, steps: int = 16, dev_rows: int = 32) -> dict[str, float]:
     """One point of the learning-rate sweep: `steps` steps with a constant rate, scored on dev rows of unseen facts."""
     rows = course_rows(train_facts=ASSISTANT_FACTS)
     model, tokenizer = load_model(model_name, say=lambda message: None)
-    examples = tokenize_rows(rows.train, tokenizer).examples
-    dev = tokenize_rows(spread([r for r in rows.dev if not is_off_topic(r)], dev_rows), tokenizer).examples
+    examples = tokenize_rows(rows.train, tokenizer, ASSISTANT_TEMPLATE).examples
+    dev = tokenize_rows(spread([r for r in rows.dev if not is_off_topic(r)], dev_rows), tokenizer, ASSISTANT_TEMPLATE).examples
     model = add_lora(model, rank=ASSISTANT_RANK)
-    settings = TrainSettings(max_steps=steps, learning_rate=learning_rate, schedule="constant")
+    settings = TrainSettings(max_steps=steps, batch_size=4, learning_rate=learning_rate, schedule="constant")
     result = train(model, tokenizer, examples, settings)
     last = result.losses[-4:]
     return {

@@ -184,9 +184,7 @@ def _messages(value: Any, path: str | Path, line: int, answered: bool = True) ->
     for number, message in enumerate(value, start=1):
         before = done[-1]["role"] if done else None
         if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
-            what = (
-                f"without {'content' if 'role' in message else 'role'}" if isinstance(message, dict) else ""
-            )
+            what = f"without {'content' if 'role' in message else 'role'}" if isinstance(message, dict) else ""
             found = f"message {number} {what or f'that is {kind_of(message)}'}"
             raise UserError.at(path, line, found=found, expected='an object with "role" and "content"')
         role = message["role"]

@@ -95,8 +95,12 @@ class Lesson:
         return course_metadata(self.text(), self.source)
 
     def hash(self) -> str:
-        """SHA-256 over the source and the data it names: stored outputs are valid for this hash only."""
-        digest = hashlib.sha256(self.text().encode())
+        """SHA-256 over the code cells and the data they name: stored outputs are valid for this hash only.
+
+        Text between the cells can be improved without running the lesson again.
+        """
+        cells = (cell.source for cell in _parse(self.text()).cells if cell.cell_type == "code")
+        digest = hashlib.sha256("\0".join(cells).encode())
         for name in self.metadata().get("data") or []:
             path = self.root / "data" / name
             files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]

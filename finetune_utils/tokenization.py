@@ -21,7 +21,9 @@ def end_of_turn_id(tokenizer: Any) -> int:
         UserError: the tokenizer has no end token, so a model could never learn to stop.
     """
     if tokenizer.eos_token_id is None:
-        raise UserError("This tokenizer has no end token (eos_token): a model trained with it could never learn to stop.")
+        raise UserError(
+            "This tokenizer has no end token (eos_token): a model trained with it could never learn to stop."
+        )
     return int(tokenizer.eos_token_id)
 
 
@@ -192,9 +194,7 @@ def check_prefix(prompt: str, answer: str, tokenizer: Any) -> None:
 
 def mask_text(example: Example, tokenizer: Any) -> str:
     """The example as plain text with the supervised parts inside [[double brackets]]."""
-    return "".join(
-        f"[[{text}]]" if supervised else text for text, supervised in _runs(example, tokenizer)
-    )
+    return "".join(f"[[{text}]]" if supervised else text for text, supervised in _runs(example, tokenizer))
 
 
 def mask_html(example: Example, tokenizer: Any) -> str:

@@ -71,10 +71,14 @@ class TrainSettings:
         for name in ("batch_size", "accumulation"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1.")
-        if self.epochs <= 0 and self.max_steps <= 0:
+        if not 0 < self.epochs < math.inf and self.max_steps <= 0:
             raise UserError(f"epochs is {self.epochs}: it must be above 0 (or give max_steps).")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed is {self.seed}: it must be a whole number from 0 to {2**32 - 1}.")
         if self.learning_rate is not None and not 0 <= self.learning_rate <= 1:
-            raise UserError(f"learning_rate is {self.learning_rate}: it must lie between 0 and 1; usual are 1e-5 to 1e-3.")
+            raise UserError(
+                f"learning_rate is {self.learning_rate}: it must lie between 0 and 1; usual are 1e-5 to 1e-3."
+            )
 
 
 def default_learning_rate(full: bool) -> float:
@@ -149,8 +153,8 @@ class _Watcher(TrainerCallback):
             self.on_step(entry)
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> Any:
-        every = self.settings.evaluate_every
-        if self.score and every and state.global_step % every == 0:
+        every = self.settings.evaluate_every or state.max_steps
+        if self.score and state.global_step % every == 0:
             self._score(state.global_step, model, control)
         every = self.settings.checkpoint_every
         due = state.global_step % every == 0 if every else time.perf_counter() - self.saved > CHECKPOINT_SECONDS
@@ -237,7 +241,10 @@ def train(
     if settings.patience and watcher.best:
         model.load_state_dict(watcher.best[2], strict=False)
     model.eval()
-    done = [len(examples[i]["input_ids"]) for i in order[watcher.first_step * step_size : trainer.state.global_step * step_size]]
+    done = [
+        len(examples[i]["input_ids"])
+        for i in order[watcher.first_step * step_size : trainer.state.global_step * step_size]
+    ]
     return TrainResult(
         watcher.history, trainer.state.global_step, seconds, len(done) / seconds, sum(done) / seconds,
         peak_memory_bytes(), trainer.state.total_flos, watcher.stopped_early, watcher.best[1] if watcher.best else None,

@@ -11,8 +11,8 @@ from .files import Row
 from .lora import add_lora
 from .models import load_model
 from .nll import NLL, token_nll
-from .runs import course_rows, is_off_topic, spread
-from .tokenization import tokenize_rows
+from .runs import ASSISTANT_TEMPLATE, course_rows, is_off_topic, spread
+from .tokenization import Example, tokenize_rows
 from .training import TrainResult, TrainSettings, train
 
 # Small batches, so that a handful of rows still makes several steps.
@@ -38,7 +38,7 @@ class Trial:
 
     def summary(self) -> dict[str, Any]:
         """The trial as one flat row: `NAME_before`, `_after`, `_change`, `_low`, `_high` for each test set."""
-        found: dict[str, Any] = {"steps": self.training.steps, "seconds": round(self.training.seconds, 1)}
+        found: dict[str, Any] = {"steps": self.training.steps, "train_seconds": round(self.training.seconds, 1)}
         for name in self.tests:
             change = self.change(name)
             numbers = (self.before[name].mean, self.after[name].mean, change.estimate, change.low, change.high)
@@ -57,16 +57,20 @@ def run_trial(
     """Load a model, add a LoRA adapter, train it on `rows`, and score each set of `tests` before and after.
 
     The adapter starts at zero and so changes nothing: what is scored before training is the untuned model, in
-    the same number format as afterwards.
+    the same number format as afterwards. Prompts are those of the course's assistant.
 
     Raises:
         UserError: unknown model, or rows that cannot be trained on.
     """
     base, tokenizer = load_model(model_name, say=say)
     model = add_lora(base, seed=settings.seed)
-    sets = {name: tokenize_rows(part, tokenizer).examples for name, part in tests.items()}
+
+    def encode(part: Sequence[Row]) -> list[Example]:
+        return tokenize_rows(part, tokenizer, ASSISTANT_TEMPLATE).examples
+
+    sets = {name: encode(part) for name, part in tests.items()}
     before = {name: token_nll(model, examples, tokenizer) for name, examples in sets.items()}
-    training = train(model, tokenizer, tokenize_rows(rows, tokenizer).examples, settings)
+    training = train(model, tokenizer, encode(rows), settings)
     after = {name: token_nll(model, examples, tokenizer) for name, examples in sets.items()}
     return Trial(dict(tests), before, after, training)
 

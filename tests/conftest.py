@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import socket
 import tempfile
@@ -94,12 +95,18 @@ def sealed(request, tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    """Tiny tensors gain nothing from a second thread, and the order of a sum stays the same everywhere."""
-    before = torch.get_num_threads()
+def light():
+    """Make small runs cheap: one thread is enough for tiny tensors, and keeps the order of every sum.
+
+    The Trainer collects garbage at the end of a run; freezing leaves out what the libraries loaded, nearly all of it.
+    """
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()
     yield
-    torch.set_num_threads(before)
+    gc.unfreeze()
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

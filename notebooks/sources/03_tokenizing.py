@@ -10,8 +10,8 @@
 # %% [markdown]
 # # Lesson 03: Tokenizing
 #
-# A model never sees text. It sees rows of whole numbers, and beside each number it is told what to learn there. You
-# will follow one question and its answer all the way to those numbers. After this lesson you can
+# A model never sees text. It sees rows of whole numbers, and beside each number it is told what to learn there.
+# You will follow one question and its answer all the way to those numbers. After this lesson you can
 #
 # * turn text into token ids and back, and say where the pieces come from;
 # * use padding, truncation and the attention mask, and choose the right side for each;
@@ -45,6 +45,7 @@ print("back:", tokenizer.decode(ids))
 # %% [markdown]
 # Decode the ids one at a time and you see the pieces. You will need this often, so give it a name.
 
+
 # %%
 def pieces(text, tokenizer=tokenizer):
     """The pieces of a text, in order."""
@@ -62,11 +63,11 @@ for word in ["token", " token", "Token"]:
     print(repr(word), tokenizer(word)["input_ids"])
 
 # %% [markdown]
-# Three. The space belongs to the piece that follows it, and capitals count. To the model these are three different
-# words, and it had to learn that they mean nearly the same.
+# Three. The space belongs to the piece that follows it, and capitals count. To the model these are three
+# different words, and it had to learn that they mean nearly the same.
 #
-# The pieces are made of bytes, not of letters. So no text is ever unknown. A rare letter may need two pieces, and each
-# of them alone is not a letter. It prints as a question mark in a diamond.
+# The pieces are made of bytes, not of letters. So no text is ever unknown. A rare letter may need two pieces, and
+# each of them alone is not a letter. It prints as a question mark in a diamond.
 
 # %%
 print(pieces("Übung"))
@@ -87,8 +88,8 @@ print(f"{same:,} of {len(texts):,} texts come back letter by letter.")
 # %% [markdown]
 # ## Why "ing" is one piece
 #
-# Nobody wrote the list of pieces. It was counted. Byte-pair encoding starts with single characters and repeats one
-# step: find the most frequent pair of neighbors and merge it into one piece.
+# Nobody wrote the list of pieces. It was counted. Byte-pair encoding starts with single characters and repeats
+# one step: find the most frequent pair of neighbors and merge it into one piece.
 #
 # **Predict, then run.** Here are six words. Which pair of letters is the most frequent? Count with a pencil.
 
@@ -107,6 +108,7 @@ count_pairs(words).most_common(3)
 
 # %% [markdown]
 # `i` and `n` stand together in all six words. Merging walks through a word and glues the pair wherever it occurs.
+
 
 # %%
 def merge(word, pair):
@@ -143,8 +145,8 @@ for pair in merges:
 print(word)
 
 # %% [markdown]
-# SmolLM2's tokenizer was made the same way, from far more text. Its list of merges is in the tokenizer file. **Predict:**
-# do your two merges come early or late among them?
+# SmolLM2's tokenizer was made the same way, from far more text. Its list of merges is in the tokenizer file.
+# **Predict:** do your two merges come early or late among them?
 
 # %%
 import json
@@ -170,8 +172,8 @@ for word in [" running", " checkpointing", " tokenizing", " backpropagation"]:
 print(len(pieces(" otorhinolaryngology")), pieces(" otorhinolaryngology"))
 
 # %% [markdown]
-# Six pieces, so six predictions to write one word. Time, memory and length limits all count pieces, not words. How many
-# pieces does a word cost in plain English about fine-tuning?
+# Six pieces, so six predictions to write one word. Time, memory and length limits all count pieces, not words.
+# How many pieces does a word cost in plain English about fine-tuning?
 
 # %%
 answers = [row["answer"] for row in rows]
@@ -181,15 +183,16 @@ tokens_per_word = tokens_written / words_written
 print(f"{tokens_per_word:.2f} tokens per word, over {words_written:,} words in {len(answers):,} answers")
 
 # %% [markdown]
-# Here `100` words are about {{lesson03.tokens_per_100_words:.0f}} tokens. Numbers are dearer: this tokenizer spells them digit by digit.
+# Here `100` words are about {{lesson03.tokens_per_100_words:.0f}} tokens. Numbers are dearer: this tokenizer
+# spells them digit by digit.
 
 # %%
 for text in ["2024", " 1,230", "0.62"]:
     print(repr(text), pieces(text))
 
 # %% [markdown]
-# A year takes four pieces. That is slow, but the same digit is always the same id, and that makes numbers easier to learn.
-# Remember it in lesson 07, where a model writes probabilities.
+# A year takes four pieces. That is slow, but a digit has the same id wherever it stands. Remember it in lesson
+# 07, where a model writes probabilities.
 #
 # ## Each model has its own tokenizer
 #
@@ -204,16 +207,16 @@ for text in ["tokenizing", "hyperparameters", " uncharacteristically", "2024", "
 course.show_table(table, caption=f"Vocabulary: SmolLM2 {len(tokenizer):,} pieces, MiniLM {len(minilm):,}")
 
 # %% [markdown]
-# MiniLM marks a piece that *continues* a word with `##`; SmolLM2 marks the *start* of a word with the space. MiniLM keeps
-# some numbers together. Does its text come back?
+# MiniLM marks a piece that *continues* a word with `##`; SmolLM2 marks the *start* of a word with the space.
+# MiniLM keeps some numbers together. Does its text come back?
 
 # %%
 for name, one in {"SmolLM2": tokenizer, "MiniLM": minilm}.items():
     print(f"{name}:", one.decode(one("Übung macht den Meister.")["input_ids"]))
 
 # %% [markdown]
-# MiniLM has dropped capitals and accents for good, and wrapped the text in special tokens of its own. It only compares
-# sentences, so it can afford that.
+# MiniLM has dropped capitals and accents for good, and wrapped the text in special tokens of its own. It only
+# compares sentences, so it can afford that.
 #
 # Now the mistake: the ids of one tokenizer, read by the other. **Predict:** an error, or something else?
 
@@ -222,8 +225,8 @@ wrong_ids = minilm("What is a label mask?", add_special_tokens=False)["input_ids
 print(wrong_ids, "is read as:", tokenizer.decode(wrong_ids))
 
 # %% [markdown]
-# No error. A number is a number. So a model and its tokenizer belong together: load both from the same
-# place and save both to the same place.
+# No error. A number is a number. So a model and its tokenizer belong together: load both from the same place and
+# save both to the same place.
 #
 # ## Padding: a batch is a rectangle
 #
@@ -240,8 +243,8 @@ except ValueError as error:
     print("ValueError:", error)
 
 # %% [markdown]
-# So the short ones are filled up with a pad token. A second tensor, the attention mask, says which positions are real
-# (1) and which are filling (0).
+# So the short ones are filled up with a pad token. A second tensor, the attention mask, says which positions are
+# real (1) and which are filling (0).
 
 # %%
 longest = max(len(ids) for ids in lists)
@@ -281,8 +284,8 @@ alone = next_piece(tokenizer(prompts[:1], return_tensors="pt"))
 print(f"{prompts[0]} ->{tokenizer.decode([alone.argmax()])} (probability {alone.max():.2f})")
 
 # %% [markdown]
-# Now batch it with a longer prompt. The model writes after the *last* column. **Predict:** on which side must the padding
-# stand?
+# Now batch it with a longer prompt. The model writes after the *last* column. **Predict:** on which side must the
+# padding stand?
 
 # %%
 change = {}
@@ -294,8 +297,8 @@ for side in ("left", "right"):
     print(f"      largest change of a probability: {change[side]:.6f}")
 
 # %% [markdown]
-# Padded on the left, the prediction is the same as alone. Padded on the right, the model continues the padding. So
-# **pad left to generate**.
+# Padded on the left, the prediction is the same as alone. Padded on the right, the model continues the padding.
+# So **pad left to generate**.
 #
 # The mask did its part in that. Take it away, and the padding is read as text:
 
@@ -307,8 +310,8 @@ change["no mask"] = (after - alone).abs().max().item()
 print(f"left, all ones -> {tokenizer.decode([after.argmax()])!r}, largest change {change['no mask']:.6f}")
 
 # %% [markdown]
-# In training nobody writes after the last column. Every real position predicts its own next token, and a
-# position only looks back. Padding on the right comes later, so it cannot be seen. Look at the last *real* column:
+# In training nobody writes after the last column. Every real position predicts its own next token, and a position
+# only looks back. Padding on the right comes later, so it cannot be seen. Look at the last *real* column:
 
 # %%
 batch = tokenizer(prompts, padding=True, padding_side="right", return_tensors="pt")
@@ -334,8 +337,8 @@ course.show_table(
 # %% [markdown]
 # Look at the second and the third line: the pad token *is* the end token. Keep that in mind. It will bite.
 #
-# A chat model expects its turns wrapped in such tokens. The chat template does the wrapping. SmolLM2's adds a system
-# message by itself.
+# A chat model expects its turns wrapped in such tokens. The chat template does the wrapping. SmolLM2's adds a
+# system message by itself.
 
 # %%
 from finetune_utils.prompts import chat_prompt
@@ -345,8 +348,8 @@ prompt = chat_prompt(tokenizer, row["question"])
 print(prompt)
 
 # %% [markdown]
-# The prompt stops where the answer begins. The answer will end with `<|im_end|>`, the end-of-turn token.
-# Writing that token is how the model stops: `generate` watches for it.
+# The prompt stops where the answer begins. The answer will end with `<|im_end|>`, the end-of-turn token. Writing
+# that token is how the model stops: `generate` watches for it.
 #
 # It must be exactly that token. With a stray space it is only text:
 
@@ -371,8 +374,9 @@ print("cut on the right, the end is lost:", repr(tokenizer.decode(ids[48:])))
 print("cut on the left, the start is lost:", repr(tokenizer.decode(ids[:-48])))
 
 # %% [markdown]
-# Cut on the right, you lose the end of the answer and its end-of-turn token: the model is taught to break off in the
-# middle. Cut on the left, you lose the start of the prompt. Neither is harmless. How many of your rows would be hit?
+# Cut on the right, you lose the end of the answer and its end-of-turn token: the model is taught to break off in
+# the middle. Cut on the left, you lose the start of the prompt. Neither is harmless. How many of your rows would
+# be hit?
 
 # %%
 from finetune_utils.tokenization import encode_row
@@ -386,8 +390,8 @@ for limit in (48, 64, 96, 128, 512):
     print(f"limit {limit:3}: {cut:5,} of {len(rows):,} rows lose their end, {lost:5,} lose the whole answer")
 
 # %% [markdown]
-# (`encode_row` is the tested version of what you build in the next section.) Look at the lengths before you choose a
-# limit:
+# (`encode_row` is the tested version of what you build in the next section.) Look at the lengths before you
+# choose a limit:
 
 # %%
 from finetune_utils import plots
@@ -400,13 +404,14 @@ plots.row_lengths(lengths, limit=96)
 # %%
 from finetune_utils.tokenization import tokenize_rows
 
-print(tokenize_rows(rows, tokenizer, max_length=96).notes)
+for note in tokenize_rows(rows, tokenizer, max_length=96).notes:
+    print(note)
 
 # %% [markdown]
 # ## Labels: what to learn where
 #
-# Training needs one more row of numbers: the labels. They say what the model should have predicted. For a language
-# model that is the next token. Read the lines as "sees, predicts":
+# Training needs one more row of numbers: the labels. They say what the model should have predicted. For a
+# language model that is the next token. Read the lines as "sees, predicts":
 
 # %%
 shown = pieces("The dog sat.<|im_end|>")
@@ -414,8 +419,9 @@ for place in range(1, len(shown)):
     print("".join(shown[:place]), "->", repr(shown[place]))
 
 # %% [markdown]
-# The labels are the same ids as the input. The *model* shifts them by one. You can see it in the loss, the mean of
-# `-log p` over the predicted tokens (the NLL, in nats per token). Write it once by hand:
+# The labels are the same ids as the input. The *model* shifts them by one. You can see it in the loss, the mean
+# of `-log p` over the predicted tokens (the NLL, in nats per token). Write it once by hand:
+
 
 # %%
 def token_losses(ids):
@@ -431,6 +437,7 @@ def model_loss(ids, labels):
     with torch.inference_mode():
         return model(**{k: torch.tensor([v], device=model.device) for k, v in tensors.items()}).loss.item()
 
+
 # %%
 ids = tokenizer("The capital of France is Paris.")["input_ids"]
 print(f"by hand, shifted:           {token_losses(ids).mean():.4f} nats per token")
@@ -443,7 +450,8 @@ print(f"by the model, labels = ids: {model_loss(ids, ids):.4f} nats per token")
 print(f"labels shifted twice:       {model_loss(ids, ids[1:] + [-100]):.4f} nats per token")
 
 # %% [markdown]
-# Now every position is asked for the token after the next. No error, only a bad model. Leave the shift to the model.
+# Now every position is asked for the token after the next. No error, only a bad model. Leave the shift to the
+# model.
 #
 # ### -100 means "do not count"
 #
@@ -482,8 +490,8 @@ draft1 = {"input_ids": prompt_ids + answer_ids, "labels": prompt_ids + answer_id
 print(f"{len(prompt_ids)} prompt tokens and {len(answer_ids)} answer tokens, all trained")
 
 # %% [markdown]
-# But you never want the model to write the question. Worse, the system message is the same in every row.
-# Which share of the training would go into prompts?
+# But you never want the model to write the question. Worse, the system message is the same in every row. Which
+# share of the training would go into prompts?
 
 # %%
 prompt_share = sum(prompt_lengths) / sum(lengths)
@@ -495,10 +503,12 @@ print(f"{prompt_share:.0%} of {sum(lengths):,} tokens are prompt")
 
 # %%
 draft2 = {"input_ids": prompt_ids + answer_ids, "labels": [-100] * len(prompt_ids) + answer_ids}
-print(f"draft 1: {model_loss(**{'ids': draft1['input_ids'], 'labels': draft1['labels']}):.3f} nats per token")
-print(f"draft 2: {model_loss(**{'ids': draft2['input_ids'], 'labels': draft2['labels']}):.3f} nats per token")
+print(f"draft 1: {model_loss(draft1['input_ids'], draft1['labels']):.3f} nats per token")
+print(f"draft 2: {model_loss(draft2['input_ids'], draft2['labels']):.3f} nats per token")
 
 # %% [markdown]
+# Two questions, two numbers. Compare a loss only with one that has the same mask.
+#
 # The tested version lives in `finetune_utils.tokenization`. It gives the same numbers:
 
 # %%
@@ -509,7 +519,8 @@ print("draft 2 and encode_row agree on", len(example["input_ids"]), "tokens")
 # %% [markdown]
 # ### Look at the mask
 #
-# Never train before you have looked at one row. `show_mask` marks what is trained: bold, underlined and on a colored ground.
+# Never train before you have looked at one row. `show_mask` marks what is trained: bold, underlined and on a
+# colored ground.
 
 # %%
 from finetune_utils.tokenization import mask_text, show_mask
@@ -542,13 +553,13 @@ show_mask(encode_row({"messages": messages}, tokenizer), tokenizer)
 # %%
 ids, labels = example["input_ids"], example["labels"]
 supervised = torch.tensor(labels[1:]) != -100
-by_hand = token_losses(ids)[supervised].mean().item()
-hand_gap = abs(by_hand - model_loss(ids, labels))
-print(f"by hand {by_hand:.5f}, by the model {model_loss(ids, labels):.5f}: they differ by {hand_gap:.1e}")
+by_hand, by_model = token_losses(ids)[supervised].mean().item(), model_loss(ids, labels)
+hand_gap = abs(by_hand - by_model)
+print(f"by hand {by_hand:.5f}, by the model {by_model:.5f}: they differ by {hand_gap:.1e} nats per token")
 
 # %% [markdown]
-# Second proof: add nonsense after the answer. **Predict** the loss when the nonsense has label -100, and when it has its
-# own ids.
+# Second proof: add nonsense after the answer. **Predict** the loss when the nonsense has label -100, and when it
+# has its own ids.
 
 # %%
 junk = tokenizer(" zebra quantum umbrella lava")["input_ids"]
@@ -558,8 +569,8 @@ junk_gap = abs(ignored - by_hand)
 print(f"without {by_hand:.5f}, ignored {ignored:.5f}, counted {counted:.5f} nats per token")
 
 # %% [markdown]
-# Ignored means not *scored*. It does not mean not *read*: the attention mask does that. Swap the question for one from another row, still
-# masked, and the loss of the very same answer changes:
+# Ignored means not *scored*. It does not mean not *read*: the attention mask does that. Swap the question for one
+# from another row, still masked, and the loss of the very same answer changes:
 
 # %%
 other = encode_row({"question": rows[-1]["question"], "answer": row["answer"]}, tokenizer)
@@ -569,8 +580,8 @@ print(f"own question {by_hand:.3f}, another question {swapped:.3f} nats per toke
 # %% [markdown]
 # ## The model that never stops
 #
-# Here is the trap that waits in pad = end token. The stock collator of `transformers` pads a batch and makes the labels. It then masks
-# every label that *equals the pad id*.
+# Here is the trap that waits in pad = end token. The stock collator of `transformers` pads a batch and makes the
+# labels. It then masks every label that *equals the pad id*.
 
 # %%
 from transformers import DataCollatorForLanguageModeling
@@ -582,7 +593,8 @@ for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
     print([tokenizer.decode([i]) for i in ids], "\n   ", labels.tolist())
 
 # %% [markdown]
-# Every `<|im_end|>` is -100: the padding, as it should be, and the real end of each sentence with it. On your real row:
+# Every `<|im_end|>` is -100: the padding, as it should be, and the real end of each sentence with it. On your
+# real row:
 
 # %%
 trapped = stock([{"input_ids": example["input_ids"]}])
@@ -593,7 +605,14 @@ print("of them trained, stock collator:", trap["labels"].count(end))
 print("of them trained, encode_row:", example["labels"].count(end))
 
 # %% [markdown]
+# Look at it. Everything is trained, the prompt too; only the ends of the turns are not.
+
+# %%
+show_mask(trap, tokenizer)
+
+# %% [markdown]
 # What does that do to a model? Train a toy from random weights, `20` steps on the two sentences.
+
 
 # %%
 def train_toy(batch):
@@ -605,9 +624,10 @@ def train_toy(batch):
         optimizer.zero_grad()
     return toy
 
+
 # %% [markdown]
-# Once with the stock labels, and once with labels masked by *position*, where the attention mask is 0. Nothing else differs. **Predict**
-# what each one writes.
+# Once with the stock labels, and once with labels masked by *position*, where the attention mask is 0. Nothing
+# else differs. **Predict** what each one writes.
 
 # %%
 by_position = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
@@ -622,8 +642,8 @@ for name, labels in {"masked by pad id": batch["labels"], "masked by position": 
     print(f"   probability of stopping after the last word: {stops[name]:.6f}")
 
 # %% [markdown]
-# The first toy never saw an end, so it runs on until the limit cuts it off. A model that could already stop forgets it more
-# slowly, which makes the bug harder to see.
+# The first toy was never asked for an end, so it runs on until the limit cuts it off. A chat model such as
+# SmolLM2 could already stop when you got it. There the bug may show late, and that makes it worse.
 #
 # The remedy is to mask by position, never by id. The course's collator does:
 
@@ -647,8 +667,8 @@ print("eos_id if pad_id is None else pad_id:", end if pad_id is None else pad_id
 #
 # ## The guards
 #
-# None of these mistakes raised an error. So the package checks for them. Provoke each guard once, and read its message: it names what was
-# found and what to do.
+# None of these mistakes raised an error. So the package checks for them. Provoke each guard once, and read its
+# message: it names what was found and what to do.
 
 # %%
 from finetune_utils.errors import UserError
@@ -662,6 +682,7 @@ def provoke(action):
     except UserError as error:
         caught.append(str(error))
         print("UserError:", error)
+
 
 # %% [markdown]
 # The prompt fills the whole length, and the answer is cut away:
@@ -697,8 +718,8 @@ provoke(lambda: check_example({"input_ids": ids, "labels": labels[:-1]}))
 provoke(lambda: check_ends([trap], tokenizer))
 
 # %% [markdown]
-# The prompt ends with a space. Alone, that space is a piece. Before an answer it becomes part of the answer's first piece, and a mask
-# counted from the prompt is off by one:
+# The prompt ends with a space. Alone, that space is a piece. Before an answer it becomes part of the answer's
+# first piece, and a mask counted from the prompt is off by one:
 
 # %%
 print(pieces("Answer: "), "but", pieces("Answer: yes"))
@@ -752,8 +773,9 @@ print(len(tokenizer(list(dataset["question"]))["input_ids"]), "questions tokeniz
 # %% [markdown]
 # ## Batching: count the waste
 #
-# Pad tokens cost as much time as real ones. How many there are depends on which rows you put together. Try four rows of `3`, `9`, `4` and `8`
-# tokens in batches of two, and count with a pencil.
+# Pad tokens cost as much time as real ones. How many there are depends on which rows you put together. Try four
+# rows of `3`, `9`, `4` and `8` tokens in batches of two, and count with a pencil.
+
 
 # %%
 def positions(batches, width=None):
@@ -767,8 +789,8 @@ print("grouped by length:", positions([[3, 4], [8, 9]]))
 print("packed in one row:", 3 + 9 + 4 + 8)
 
 # %% [markdown]
-# The same four plans for the real rows, in batches of the profile's size. `example_order` fixes which row comes when.
-# **Predict:** which share of a fixed length of `512` is padding?
+# The same four plans for the real rows, in batches of the profile's size. `example_order` fixes which row comes
+# when. **Predict:** which share of a fixed length of `512` is padding?
 
 # %%
 from finetune_utils.batching import example_order
@@ -782,13 +804,14 @@ def in_batches(order):
 
 shuffled = in_batches(example_order(lengths, size, group_by_length=False))
 grouped = in_batches(example_order(lengths, size))
-by_length = {"shuffled": [[lengths[i] for i in b] for b in shuffled], "grouped": [[lengths[i] for i in b] for b in grouped]}
+shuffled_lengths = [[lengths[i] for i in batch] for batch in shuffled]
+grouped_lengths = [[lengths[i] for i in batch] for batch in grouped]
 
 # %%
 computed = {
-    "fixed length 512": positions(by_length["shuffled"], width=512),
-    "dynamic: longest in batch": positions(by_length["shuffled"]),
-    "grouped by length": positions(by_length["grouped"]),
+    "fixed length 512": positions(shuffled_lengths, width=512),
+    "dynamic": positions(shuffled_lengths),
+    "grouped by length": positions(grouped_lengths),
     "packed": real,
 }
 waste = {name: 1 - real / count for name, count in computed.items()}
@@ -798,8 +821,9 @@ course.show_table(
 )
 
 # %% [markdown]
-# A fixed length of 512 wastes {{lesson03.waste_fixed:.0%}} of the work on these rows, padding to the longest row of each batch
-# {{lesson03.waste_dynamic:.0%}}, and grouping rows of similar length {{lesson03.waste_grouped:.1%}}. Here is one batch of each.
+# A fixed length wastes {{lesson03.waste_fixed:.0%}} of the work on these rows. Dynamic means: pad to the longest
+# row of each batch. That wastes {{lesson03.waste_dynamic:.0%}}, and grouping rows of similar length
+# {{lesson03.waste_grouped:.1%}}. Here is one batch of each.
 
 # %%
 layouts = {
@@ -807,26 +831,28 @@ layouts = {
     "dynamic": (shuffled[0], None),
     "grouped by length": (grouped[0], None),
 }
-parts = {name: [(prompt_lengths[i], lengths[i] - prompt_lengths[i]) for i in b] for name, (b, _) in layouts.items()}
-plots.batch_layouts({name: (parts[name], width) for name, (_, width) in layouts.items()}, packed=parts["dynamic"])
+cut = [(prompt_tokens, length - prompt_tokens) for prompt_tokens, length in zip(prompt_lengths, lengths, strict=True)]
+drawn = {name: ([cut[i] for i in batch], width) for name, (batch, width) in layouts.items()}
+plots.batch_layouts(drawn, packed=drawn["dynamic"][0])
 
 # %% [markdown]
-# Your count and the collator of the package must agree. (By default it rounds lengths up to a multiple of 8: a few more pads, but
-# fewer different shapes, which is quicker.)
+# Your count and the collator of the package must agree. (By default it rounds lengths up to a multiple of 8: a
+# few more pads, but fewer different shapes, which is quicker.)
 
 # %%
 pads = {}
 for multiple in (1, 8):
     collate = SupervisedCollator(tokenizer.pad_token_id, multiple=multiple, sparse=False)
-    pads[multiple] = sum(int((collate([examples[i] for i in b])["attention_mask"] == 0).sum()) for b in grouped)
+    masks = [collate([examples[i] for i in batch])["attention_mask"] for batch in grouped]
+    pads[multiple] = sum(int((mask == 0).sum()) for mask in masks)
 print(f"pad tokens: counted {computed['grouped by length'] - real:,}, collator {pads[1]:,}, rounded to 8 {pads[8]:,}")
 assert pads[1] == computed["grouped by length"] - real
 
 # %% [markdown]
 # ### Packing
 #
-# Packing puts rows behind one another in one long row, without padding. Two things keep them apart. Look at a
-# toy of two rows:
+# Packing puts rows behind one another in one long row, without padding. Two things keep them apart. Look at a toy
+# of two rows:
 
 # %%
 from transformers import DataCollatorWithFlattening
@@ -834,19 +860,18 @@ from transformers import DataCollatorWithFlattening
 flatten = DataCollatorWithFlattening()
 two = [{"input_ids": [11, 12, 13], "labels": [-100, 12, 13]}, {"input_ids": [21, 22], "labels": [21, 22]}]
 for name, value in flatten(two).items():
-    if name in ("input_ids", "position_ids", "labels"):
-        print(f"{name:12}", value.tolist()[0])
+    print(f"{name:12}", value[0].tolist())
 
 # %% [markdown]
-# The positions start again at 0 for the second row: the model takes that as a border and does not look across. The
-# first label of the second row is -100: otherwise `13` would be asked to predict `21`.
+# The positions start again at 0 for the second row: the model takes that as a border and does not look across.
+# The first label of the second row is -100: otherwise `13` would be asked to predict `21`.
 #
 # **Predict:** do padded and packed give the same loss? There is one way to get it wrong.
 
 # %%
-few = [examples[i] for i in shuffled[0][:4]]
+few = [examples[i] for i in shuffled[0][:3]]
 padded = SupervisedCollator(tokenizer.pad_token_id, sparse=False)(few)
-flat = {name: torch.as_tensor(flatten(few)[name]) for name in ("input_ids", "position_ids", "labels")}
+flat = flatten(few)
 
 
 def loss_of(batch, **options):
@@ -858,21 +883,123 @@ packed_loss, padded_loss = loss_of(flat, use_cache=False), loss_of(padded, use_c
 print(f"padded {padded_loss:.5f}, packed {packed_loss:.5f}, packed and use_cache left on {loss_of(flat):.5f}")
 
 # %% [markdown]
-# Packed equals padded. But with the cache left on, `transformers` silently ignores the borders, and rows read their neighbors.
-# The `Trainer` turns it off; in your own loop, say `use_cache=False`.
+# Packed equals padded. But with the cache left on, `transformers` silently ignores the borders, and rows read
+# their neighbors. The `Trainer` turns it off; in your own loop, say `use_cache=False`.
 #
 # ### Time it
 #
-# One forward pass over the same rows by each plan, in the machine's fastest safe number format. **Predict:** does the plan without any padding win?
+# One forward pass over the same rows by each plan, in the machine's fastest safe number format. **Predict:** does
+# the plan without any padding win?
 
 # %%
 from finetune_utils.hardware import choose_precision
 
 model.to(choose_precision(model.device).dtype)
-timed = [examples[i] for i in spread(range(len(examples)), min(32, profile.generate_rows))]
+timed = [{"input_ids": e["input_ids"]} for e in spread(examples, min(32, profile.generate_rows))]
 timed_lengths = [len(example["input_ids"]) for example in timed]
+order = example_order(timed_lengths, size, group_by_length=False)
+plain = [[timed[i] for i in b] for b in in_batches(order)]
+similar = [[timed[i] for i in b] for b in in_batches(example_order(timed_lengths, size))]
 plans = {
-    "fixed length 512": in_batches(example_order(timed_lengths, size, group_by_length=False)),
-    "grouped by length": in_batches(example_order(timed_lengths, size)),
+    "fixed length 512": [tokenizer.pad(plain[0][:4], padding="max_length", max_length=512, return_tensors="pt")],
+    "dynamic": [tokenizer.pad(b, return_tensors="pt") for b in plain],
+    "grouped by length": [tokenizer.pad(b, return_tensors="pt") for b in similar],
+    "packed": [flatten([e | {"labels": e["input_ids"]} for e in b]) for b in plain],
 }
-plans["dynamic"] = plans["packed"] = plans["fixed length 512"]
+
+# %% [markdown]
+# All rows of the fixed length look alike, so four of them are enough. The measure is rows per second. Every plan
+# has its turn, and then again, so that a busy moment does not decide.
+
+# %%
+import time
+
+
+def seconds(batch):
+    started = time.perf_counter()
+    inputs = {name: tensor.to(model.device) for name, tensor in batch.items() if name != "labels"}
+    with torch.inference_mode():
+        model(**inputs, use_cache=False, logits_to_keep=1).logits.sum().item()
+    return time.perf_counter() - started
+
+
+speed = {name: [] for name in plans}
+for _ in range(1 if PROFILE == "smoke" else 2):
+    for name, plan in plans.items():
+        count = 4 if name == "fixed length 512" else len(timed)
+        speed[name].append(count / sum(seconds(batch) for batch in plan))
+plots.batching_speed(speed)
+
+# %% [markdown]
+# The big gain is to leave the fixed length. After that little padding is left to save, and the plans are close.
+# Packing has no padding at all. But on a CPU, attention is computed across the whole packed row, and what crosses a
+# border is thrown away. That costs a part of the gain. Packing is made for GPUs that know packed rows.
+#
+# The course's `train()` groups by length. The batches still come in random order.
+#
+# ## Check your run
+
+# %%
+holds = {
+    "left_padding_changes_nothing": change["left"] < 1e-3,
+    "missing_mask_changes": change["no mask"] > 1e-3,
+    "hand_equals_model": hand_gap < 1e-3,
+    "masked_is_ignored": junk_gap < 1e-3,
+    "toy_never_stops": stops["masked by pad id"] < 1e-3,
+    "toy_stops": stops["masked by position"] > 0.1,
+    "packed_equals_padded": abs(packed_loss - padded_loss) < 1e-3,
+}
+
+# %%
+course.check_run(
+    "lesson03",
+    PROFILE,
+    rows=len(rows),
+    texts_that_come_back=same / len(rows) / 2,
+    tokens_per_100_words=100 * tokens_per_word,
+    prompt_share=prompt_share,
+    guards=len(set(caught)),
+    waste_fixed=waste["fixed length 512"],
+    waste_dynamic=waste["dynamic"],
+    waste_grouped=waste["grouped by length"],
+    **holds,
+)
+
+# %% [markdown]
+# ## What you learned
+#
+# * Pieces are counted, not written: frequent neighbors are merged. Spaces, capitals and digits all matter.
+# * A tokenizer belongs to its model. The wrong one raises no error.
+# * Pad right to train and left to generate, and always pass the attention mask.
+# * Truncation takes the end-of-turn token first. Look at the lengths before you set a limit.
+# * Labels are the ids; the model shifts them. -100 is neither scored nor counted, but it is still read.
+# * Mask the prompt, keep the end-of-turn token, and mask padding by position. Then look at one row.
+# * Padding to one fixed length can waste most of the work.
+#
+# ## Where this breaks
+#
+# * Some chat templates rewrite earlier turns (they drop the reasoning, for example). Then the turns of a
+#   conversation cannot be found by their text. `encode_row` refuses such a template instead of guessing.
+# * Text that *contains* `<|im_end|>` becomes a special token, whoever wrote it. Clean text that strangers send
+#   you.
+# * Prompt and answer are tokenized apart here. A program that tokenizes them as one text can get other pieces at
+#   the border.
+# * Masking the prompt is not always better: with very short answers, some find that training on prompts helps
+#   (Shi et al.).
+# * English is cheap. The same sentence in another language can cost several times as many tokens (Petrov et al.).
+# * The waste depends on your rows. With lengths from ten to thousands, grouping and packing matter far more than
+#   here.
+#
+# ## Further reading
+#
+# * Sennrich, Haddow, Birch: *Neural Machine Translation of Rare Words with Subword Units*,
+#   [arXiv:1508.07909](https://arxiv.org/abs/1508.07909). Byte-pair encoding for text.
+# * Devlin et al.: *BERT*, [arXiv:1810.04805](https://arxiv.org/abs/1810.04805). WordPiece, `[CLS]` and `[SEP]`.
+# * Petrov et al.: *Language Model Tokenizers Introduce Unfairness Between Languages*,
+#   [arXiv:2305.15425](https://arxiv.org/abs/2305.15425).
+# * Shi et al.: *Instruction Tuning With Loss Over Instructions*,
+#   [arXiv:2405.14394](https://arxiv.org/abs/2405.14394).
+# * Krell et al.: *Efficient Sequence Packing without Cross-contamination*,
+#   [arXiv:2107.02027](https://arxiv.org/abs/2107.02027).
+# * Hugging Face, [Chat templates](https://huggingface.co/docs/transformers/chat_templating) and [Padding and
+#   truncation](https://huggingface.co/docs/transformers/pad_truncation).

@@ -97,8 +97,14 @@ from finetune_utils.models import load_model
 from finetune_utils.tokenization import tokenize_rows
 
 model, tokenizer = load_model(profile.model)
-rows = runs.course_rows(train_facts=runs.ASSISTANT_FACTS)
-eight = tokenize_rows(rows.train[:8], tokenizer).examples
+rows = runs.course_rows()
+
+
+def tokenize(some_rows):
+    return tokenize_rows(some_rows, tokenizer, runs.ASSISTANT_TEMPLATE).examples
+
+
+eight = tokenize(rows.train[:8])
 print(f"{len(rows.train)} training rows. The first question: {rows.train[0]['question']}")
 
 # %% [markdown]
@@ -220,18 +226,22 @@ print(f"The rule against hand labels: {rule}.")
 from finetune_utils.generation import answer, fast_copy
 from finetune_utils.nll import token_nll
 
-examples = {name: tokenize_rows(part, tokenizer).examples for name, part in [("unseen", unseen), ("reworded", reworded)]}
+examples = {"unseen": tokenize(unseen), "reworded": tokenize(reworded)}
 untuned = fast_copy(model)
 before = {name: token_nll(untuned, part, tokenizer) for name, part in examples.items()}
 for name, score in before.items():
     print(f"untuned, {name}: {score.mean:.3f} nats per token (perplexity {score.perplexity:.0f})")
 
 # %%
+def ask(some_model, questions):
+    return answer(some_model, tokenizer, questions, runs.ASSISTANT_TEMPLATE, profile.max_new_tokens)
+
+
 asked = [row["question"] for row in off_topic]
 on_topic = spread(unseen, profile.generate_rows // 2) + spread(reworded, profile.generate_rows // 2)
 on_asked = [row["question"] for row in on_topic]
-untuned_off = answer(untuned, tokenizer, asked, max_new_tokens=profile.max_new_tokens)
-untuned_on = answer(untuned, tokenizer, on_asked, max_new_tokens=profile.max_new_tokens)
+untuned_off = ask(untuned, asked)
+untuned_on = ask(untuned, on_asked)
 print(f"off-topic questions redirected: {sum(map(is_redirect, untuned_off))} of {len(asked)}")
 print("Q:", asked[0], "\nA:", untuned_off[0])
 
@@ -245,9 +255,9 @@ print("Q:", asked[0], "\nA:", untuned_off[0])
 from finetune_utils.evaluation import nll_difference
 from finetune_utils.lora import add_lora
 
-train_set = tokenize_rows(spread(rows.train, profile.train_rows), tokenizer).examples
+train_set = tokenize(spread(rows.train, profile.train_rows))
 briefly = add_lora(copy.deepcopy(model))
-train(briefly, tokenizer, train_set, TrainSettings(max_steps=3, learning_rate=5e-5, batch_size=profile.batch_size))
+train(briefly, tokenizer, train_set, TrainSettings(max_steps=3, learning_rate=5e-5))
 three = token_nll(fast_copy(briefly), examples["unseen"], tokenizer)
 facts = [row["fact"] for row in unseen]
 three_steps = nll_difference(before["unseen"], three, facts)
@@ -266,7 +276,7 @@ del briefly
 # %%
 from finetune_utils import plots
 
-settings = runs.assistant_settings(profile.epochs, profile.batch_size)
+settings = runs.assistant_settings()
 tuned = add_lora(model, rank=runs.ASSISTANT_RANK, seed=0)
 live = plots.LiveLoss()
 result = train(tuned, tokenizer, train_set, settings, on_step=live)
@@ -317,12 +327,22 @@ plots.before_after({"unseen facts": (before["unseen"].mean, after["unseen"].mean
 # %%
 from finetune_utils.evaluation import rate
 
-tuned_off = answer(fast, tokenizer, asked, max_new_tokens=profile.max_new_tokens)
-tuned_on = answer(fast, tokenizer, on_asked, max_new_tokens=profile.max_new_tokens)
+tuned_off = ask(fast, asked)
+tuned_on = ask(fast, on_asked)
 for name, off, on in [("untuned", untuned_off, untuned_on), ("tuned", tuned_off, tuned_on)]:
     good, wrong = rate([is_redirect(a) for a in off]), rate([is_redirect(a) for a in on])
     print(f"{name:8} off-topic redirected {good.estimate:.0%} [{good.low:.0%}, {good.high:.0%}] of {len(off)}; "
           f"on-topic wrongly redirected {wrong.estimate:.0%} [{wrong.low:.0%}, {wrong.high:.0%}] of {len(on)}")
+
+# %% [markdown]
+# And questions that only *sound* like the topic? No training row is like them.
+
+# %%
+near = [row["question"] for row in spread(rows.near_topic, profile.generate_rows // 2)]
+tuned_near = ask(fast, near)
+trapped = rate([is_redirect(text) for text in tuned_near])
+print(f"questions that sound like the topic: {trapped.estimate:.0%} [{trapped.low:.0%}, {trapped.high:.0%}] redirected")
+print("Q:", near[0], "\nA:", tuned_near[0])
 
 # %% [markdown]
 # Read answers, not only rates. The first rows are unseen facts, then new wordings of trained facts, then off-topic questions. Ask of each: is it
@@ -343,8 +363,7 @@ course.show_table([{"question": q, "untuned": u[:200], "tuned": t[:200]} for q, 
 
 # %%
 thirty = spread([row for row in rows.train if not runs.is_off_topic(row)], 30)
-dev = tokenize_rows(spread(rows.dev, min(24, profile.eval_rows)), tokenizer).examples
-small = tokenize_rows(thirty, tokenizer).examples
+dev, small = tokenize(spread(rows.dev, min(24, profile.eval_rows))), tokenize(thirty)
 with tuned.disable_adapter():
     print(f"untuned on these dev rows: {token_nll(tuned, dev, tokenizer).mean:.2f}")
 fresh, _ = load_model(profile.model, say=lambda message: None)
@@ -384,8 +403,8 @@ plots.sweep(study["rows"], x="learning_rate", y="dev_nll", xlabel="learning rate
 # {{study.learning_rate.worst_nll:.2f}} instead of {{study.learning_rate.best_nll:.2f}}. One point, run again now, must land on the stored curve:
 
 # %%
-point = study["rows"][3]
-steps, dev_rows = (16, 48) if PROFILE != "smoke" else (1, 4)
+point = study["rows"][2]
+steps, dev_rows = (16, 32) if PROFILE != "smoke" else (1, 4)
 again = runs.learning_rate_point(profile.model, point["learning_rate"], steps, dev_rows)
 print(f"rate {point['learning_rate']}: stored {point['dev_nll']:.3f}, now {again['dev_nll']:.3f} nats per token")
 
@@ -409,7 +428,7 @@ print({path.name: human_bytes(path.stat().st_size) for path in sorted(folder.glo
 from finetune_utils.lora import attach_adapter
 
 reloaded = fast_copy(attach_adapter(load_model(profile.model, say=lambda message: None)[0], folder))
-same_text = answer(reloaded, tokenizer, asked[:4]) == answer(fast, tokenizer, asked[:4])
+same_text = ask(reloaded, asked[:4]) == ask(fast, asked[:4])
 print("the reloaded model gives the same answers:", same_text)
 
 # %% [markdown]
@@ -472,7 +491,8 @@ course.check_run(
     reworded_drop=1 - after["reworded"].mean / before["reworded"].mean,
     redirect_untuned=rate([is_redirect(a) for a in untuned_off]).estimate,
     redirect_tuned=rate([is_redirect(a) for a in tuned_off]).estimate,
-    wrong_redirect_tuned=rate([is_redirect(a) for a in tuned_on]).estimate,
+    wrong_redirect_untuned=rate([is_redirect(a) for a in untuned_on]).estimate,
+    wrong_redirect_tuned=rate([is_redirect(a) for a in tuned_on]).estimate, near_redirect_tuned=trapped.estimate,
     stopped_early=too_much.stopped_early, resume_gap=(whole - resumed).abs().max().item(), same_text=same_text,
 )
 
@@ -489,6 +509,7 @@ course.check_run(
 #
 # * One seed shows one run. The ranges in "Check your run" come from several; a single run can sit anywhere in them.
 # * The tuned model states wrong facts in a confident voice. A low NLL on reference answers does not make free answers true.
+# * Questions that sound like the topic are turned back in only {{lesson04.near_redirect_tuned:.0%}} of cases. The model listens to words more than to meaning.
 # * The redirect rule reads only the first two sentences, and it was checked on answers like these. Other data need another rule and another check.
 # * On a GPU the profile trains a larger model; its numbers differ and no stored run exists for it yet.
 #

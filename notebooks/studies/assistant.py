@@ -29,5 +29,5 @@ def main(model: str = "smollm2-135m", limit: int | None = None, runs=tuple(RUNS)
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.parse_args()
-    main()
+    parser.add_argument("--first", type=int, default=len(RUNS), help="do only the first N runs")
+    main(runs=tuple(RUNS[: parser.parse_args().first]))

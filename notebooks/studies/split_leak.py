@@ -13,9 +13,7 @@ from finetune_utils.trials import ONE_PASS, fact_rows, run_trial
 TINY = {"model": "tiny", "facts": 10, "test_rows": 4}
 
 
-def compute(
-    model: str = "smollm2-135m", facts: int = 80, share: float = 0.8, test_rows: int = 43
-) -> dict[str, Any]:
+def compute(model: str = "smollm2-135m", facts: int = 30, share: float = 0.8, test_rows: int = 43) -> dict[str, Any]:
     """Split the same rows both ways, train on equally many, score what each held out and rows of unseen facts."""
     names = {row["fact"] for row in course_rows(train_facts=facts).reworded}
     pool = [row for row in load_rows("course_qa") if row["fact"] in names]
@@ -36,8 +34,8 @@ def compute(
     for key, row in zip(("row", "fact"), rows, strict=True):
         values |= {f"{key}_promised": row["held_out_change"], f"{key}_found": row["unseen_change"]}
         values[f"{key}_gap"] = row["unseen_change"] - row["held_out_change"]
-    values["train_rows"] = rows[0]["train_rows"]
     values["bought"] = values["fact_promised"] - values["row_promised"]
+    values = {name: round(value, 4) for name, value in values.items()} | {"train_rows": rows[0]["train_rows"]}
     settings = {"model": model, "facts": facts, "share": share, "training": asdict(ONE_PASS)}
     return {"settings": settings, "rows": rows, "values": values}
 

@@ -57,7 +57,9 @@ def main() -> None:
     batched, quick = timed(model, tokenizer, questions, 32, options.max_new_tokens)
     same = sum(a == b for a, b in zip(single, batched, strict=True))
     print(f"one by one, float32:      {slow:7.1f} s")
-    print(f"32 at a time, float32:    {quick:7.1f} s  {slow / quick:5.1f} x faster; {same} of {len(questions)} texts equal")
+    print(
+        f"32 at a time, float32:    {quick:7.1f} s  {slow / quick:5.1f} x faster; {same} of {len(questions)} texts equal"
+    )
     gaps = []
     for question, a, b in zip(questions, single, batched, strict=True):
         if a != b:
@@ -68,7 +70,9 @@ def main() -> None:
     low = model.to(hardware.choose_precision().dtype)
     timed(low, tokenizer, questions[:4], 4, 4)
     _, quickest = timed(low, tokenizer, questions, 32, options.max_new_tokens)
-    print(f"32 at a time, {hardware.choose_precision().name} weights: {quickest:6.1f} s  {slow / quickest:5.1f} x faster")
+    print(
+        f"32 at a time, {hardware.choose_precision().name} weights: {quickest:6.1f} s  {slow / quickest:5.1f} x faster"
+    )
     if options.output:
         result = {"one_by_one": slow, "batched": quick, "low": quickest, "same": same, "questions": len(questions),
                   "gaps": gaps, "machine": hardware.describe()}  # fmt: skip

@@ -77,7 +77,13 @@ def run_ours(model, tokenizer, rows, steps, **_):
         last[0] = now
 
     examples = tokenize_rows(rows, tokenizer).examples
-    train(tuned, tokenizer, examples, TrainSettings(max_steps=steps, learning_rate=RATE, batch_size=BATCH), on_step=on_step)
+    train(
+        tuned,
+        tokenizer,
+        examples,
+        TrainSettings(max_steps=steps, learning_rate=RATE, batch_size=BATCH),
+        on_step=on_step,
+    )
     watch.times = times
     return tuned, watch.times
 
@@ -166,7 +172,9 @@ def main() -> None:
                 loss[name] = token_nll(tuned, check, tokenizer).mean
             del tuned
             gc.collect()
-            print(f"round {turn + 1}: {name}: {BATCH / statistics.median(measured[WARM_UP:]):.2f} examples/s", flush=True)
+            print(
+                f"round {turn + 1}: {name}: {BATCH / statistics.median(measured[WARM_UP:]):.2f} examples/s", flush=True
+            )
     report(times, loss, options)
 
 

@@ -30,13 +30,15 @@ def test_a_seed_fixes_the_order_and_another_seed_changes_it():
 
 
 @given(
-    st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 9), st.integers(1, 3), st.booleans(), st.booleans()
+    st.lists(st.integers(1, 50), min_size=1, max_size=40),
+    st.integers(1, 9),
+    st.integers(1, 3),
+    st.booleans(),
+    st.booleans(),
 )
 def test_every_epoch_takes_every_example_once(lengths, batch_size, epochs, grouped, shuffled):
     n = len(lengths)
-    order = example_order(
-        lengths, batch_size, epochs=epochs, seed=5, group_by_length=grouped, shuffle=shuffled
-    )
+    order = example_order(lengths, batch_size, epochs=epochs, seed=5, group_by_length=grouped, shuffle=shuffled)
     assert len(order) == n * epochs
     for epoch in range(epochs):
         assert sorted(order[epoch * n : (epoch + 1) * n]) == list(range(n))
@@ -128,7 +130,9 @@ def test_positions_to_keep_are_those_before_a_trained_token():
     assert batch["shift_labels"].tolist() == [PAD, 23, 24, 25]
 
 
-@given(st.lists(st.lists(st.tuples(st.integers(0, 99), st.booleans()), min_size=2, max_size=20), min_size=1, max_size=5))
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 99), st.booleans()), min_size=2, max_size=20), min_size=1, max_size=5)
+)
 def test_the_short_form_says_the_same_as_the_full_labels(rows):
     examples = [
         {"input_ids": [t for t, _ in row], "labels": [t if trained else -100 for t, trained in row]} for row in rows

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from finetune_utils.errors import UserError, os_reason, system_error, writing
+from finetune_utils.errors import UserError, os_reason, out_of_memory, system_error, writing
 
 
 def test_the_standard_line_names_place_finding_expectation_and_remedy():
@@ -61,3 +61,16 @@ def test_other_errors_pass_unchanged():
         raise ZeroDivisionError("a bug")
     with pytest.raises(UserError, match=r"^rows:7: bad$"), writing("out", "free some space"):
         raise UserError("rows:7: bad")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+    ],
+)
+def test_memory_that_ran_out_is_recognized_whoever_says_so(error, expected):
+    assert out_of_memory(error) is expected

@@ -158,7 +158,7 @@ ANSWERS = [
     "The capital of France is Paris.",
     "Fine-tuning changes the weights of a model with new examples.",
     "I can only guess, but a cake needs about forty minutes.",
-    "Cut the onion first. Then fry it. Let's keep to fine-tuning after dinner.",  # it has answered by then
+    "Cut the onion. Fry it. Add the stock. Let's keep to fine-tuning after dinner.",  # it has answered by then
     "",
 ]
 

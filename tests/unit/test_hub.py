@@ -84,6 +84,10 @@ CASES = {
             {"id": "M2", "question": "Which?", "choices": CHOICES["text"], "correct": 2},
         ],
     ),
+    "allenai/c4": (
+        [{"text": "A page.", "timestamp": "2019-04-25T12:57:54Z", "url": "https://example.org/"}],
+        [{"text": "A page.", "url": "https://example.org/"}],
+    ),
 }
 
 

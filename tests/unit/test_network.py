@@ -49,4 +49,4 @@ def test_this_machine_may_talk_to_itself():
 def test_the_cache_of_models_is_empty_and_below_the_temporary_folder(tmp_path):
     assert weights.home() == tmp_path / "finetune-home"
     assert not weights.home().exists()
-    assert not (Path.home() / ".cache" / "finetune_utils") == weights.home()
+    assert weights.home() != Path.home() / ".cache" / "finetune_utils"

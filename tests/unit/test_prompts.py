@@ -4,6 +4,7 @@ import pytest
 
 from finetune_utils.errors import UserError
 from finetune_utils.prompts import (
+    SHORT_SYSTEM,
     TEMPLATES,
     alpaca_prompt,
     chat_prompt,
@@ -75,6 +76,10 @@ def test_solved_examples_come_before_the_question():
         ("question", question_prompt("q")),
         ("alpaca", alpaca_prompt("do", "this")),
         ("chat", f"{SYSTEM}<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n"),
+        (
+            "short-chat",
+            f"<|im_start|>system\n{SHORT_SYSTEM}<|im_end|>\n<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n",
+        ),
     ],
 )
 def test_every_template_renders_its_own_columns(tokenizer, template, expected):
@@ -99,5 +104,5 @@ def test_messages_are_asked_up_to_their_last_question_whatever_the_template(toke
 
 
 def test_an_unknown_template_is_answered_with_the_known_ones(tokenizer):
-    with pytest.raises(UserError, match="Unknown template 'llama': choose one of chat, question, alpaca, plain"):
+    with pytest.raises(UserError, match=f"Unknown template 'llama': choose one of {', '.join(TEMPLATES)}"):
         render_prompt({"question": "q"}, tokenizer, "llama")

@@ -91,6 +91,8 @@ FOUND = [
     ("My name is Ana Silva and I sing.", "My name is [NAME] and I sing."),
     ("Dear Dr. Jane Roe, thanks", "Dear Dr. [NAME], thanks"),
     ("Mr. O'Neil's dog", "Mr. [NAME]'s dog"),
+    ("Hello Mr. Ortiz, thanks", "Hello Mr. [NAME], thanks"),
+    ("Hello Mr. [NAME], thanks", "Hello Mr. [NAME], thanks"),
     ("Regards,\nLena Meyer", "Regards,\n[NAME]"),
     ("Hello Zoë!", "Hello [NAME]!"),
 ]

@@ -204,7 +204,9 @@ def test_an_end_token_that_stands_only_in_the_prompt_does_not_count(tokenizer):
         check_ends([example], tokenizer)
 
 
-def test_masking_by_pad_id_loses_the_end_when_pad_and_end_are_one_token_and_masking_by_position_does_not(make_tokenizer):
+def test_masking_by_pad_id_loses_the_end_when_pad_and_end_are_one_token_and_masking_by_position_does_not(
+    make_tokenizer,
+):
     tokenizer = make_tokenizer(pad_token="<|im_end|>")
     assert tokenizer.pad_token_id == tokenizer.eos_token_id == END
     rows = [ROW, {"question": "Why?", "answer": "nan"}]

@@ -1,0 +1,73 @@
+"""The assistant's run as a function: what it saves, what the controls change, what it measures."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from finetune_utils import assistant
+from finetune_utils.assistant import CONTROLS, save_small, score_assistant, shuffle_answers, train_assistant
+from finetune_utils.lora import add_lora
+from finetune_utils.runs import course_rows, is_off_topic, spread
+
+
+@pytest.fixture
+def tiny(monkeypatch, tiny_model, tokenizer):
+    monkeypatch.setattr(assistant, "load_model", lambda name, say=print: (tiny_model(), tokenizer))
+
+
+def test_rows_are_dealt_out_by_fact():
+    rows = course_rows()
+    facts = {name: {row["fact"] for row in getattr(rows, name)} for name in ("train", "dev", "unseen", "off_topic")}
+    for name, others in facts.items():
+        assert others.isdisjoint(set().union(*(facts[other] for other in facts if other != name)))
+    assert {row["fact"] for row in rows.reworded} <= facts["train"]
+    assert {row["id"] for row in rows.reworded}.isdisjoint({row["id"] for row in rows.train})
+    assert not any(is_off_topic(row) for row in rows.unseen)
+
+
+def test_fewer_training_facts_leave_the_tests_alone():
+    few, all_facts = course_rows(train_facts=5), course_rows()
+    assert few.unseen == all_facts.unseen
+    assert few.off_topic == all_facts.off_topic
+    assert len({row["fact"] for row in few.train if not is_off_topic(row)}) == 5
+    assert len(few.reworded) == 5
+
+
+def test_spread_takes_rows_at_equal_distances():
+    assert spread(list(range(10)), 4) == [0, 2, 5, 7]
+    assert spread([1, 2], 5) == [1, 2]
+
+
+def test_shuffled_answers_are_the_same_answers_elsewhere():
+    rows = course_rows().train[:40]
+    shuffled = shuffle_answers(rows, seed=3)
+    assert [row["question"] for row in shuffled] == [row["question"] for row in rows]
+    assert sorted(row["answer"] for row in shuffled) == sorted(row["answer"] for row in rows)
+    moved = sum(a["answer"] != b["answer"] for a, b in zip(rows, shuffled, strict=True))
+    assert moved > 30
+
+
+def test_learning_rate_zero_changes_nothing_and_the_real_rate_does(tiny):
+    frozen, tokenizer, rows = train_assistant("any", control="learning rate 0", limit=8)
+    values = score_assistant(frozen, tokenizer, rows, count=2, limit=4)
+    assert values["reworded_drop"] == pytest.approx(0, abs=1e-6)
+    assert values["unseen_change"] == pytest.approx(0, abs=1e-6)
+    tuned, tokenizer, rows = train_assistant("any", limit=16)
+    values = score_assistant(tuned, tokenizer, rows, count=2, limit=4)
+    assert abs(values["unseen_change"]) > 1e-4
+
+
+def test_an_unknown_control_is_refused():
+    with pytest.raises(ValueError, match=CONTROLS[1]):
+        train_assistant(control="answers upside down")
+
+
+def test_the_saved_adapter_is_small_portable_and_safe(tmp_path, tiny_model):
+    tuned = add_lora(tiny_model(), rank=4)
+    save_small(tuned, tmp_path, "some-model")
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["base_model_name_or_path"] == "some-model"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]

@@ -1,0 +1,169 @@
+"""An adapter that starts at nothing, changes nothing but itself, and merges into what it was."""
+
+import importlib.metadata
+
+import pytest
+import torch
+
+from finetune_utils.errors import UserError
+from finetune_utils.hardware import FP32, Precision
+from finetune_utils.lora import add_lora, attach_adapter, is_lora, merge
+from finetune_utils.models import count_parameters
+from finetune_utils.tokenization import tokenize_rows
+from finetune_utils.training import TrainSettings, train
+
+BF16 = Precision(torch.bfloat16, "bf16", "a test")
+ROWS = [{"question": "Why?", "answer": "The loss is nan."}, {"question": "What is a rate?", "answer": "One step."}]
+TOKENS = torch.tensor([[11, 40, 96, 212, 300, 27], [11, 50, 7, 361, 90, 13]])
+
+
+def logits(model):
+    with torch.no_grad():
+        return model(input_ids=TOKENS).logits
+
+
+def tuned(model, tokenizer, precision=FP32, **options):
+    """An adapter that has learned something."""
+    model = add_lora(model, rank=4, precision=precision, **options)
+    settings = TrainSettings(max_steps=4, batch_size=2, learning_rate=1e-2)
+    train(model, tokenizer, tokenize_rows(ROWS, tokenizer, "plain").examples, settings, precision=precision)
+    return model
+
+
+def base_weights(model):
+    return {n.replace(".base_layer", ""): p.detach().clone() for n, p in model.named_parameters() if "lora_" not in n}
+
+
+@pytest.mark.parametrize("precision", [FP32, BF16])
+def test_an_untrained_adapter_changes_no_bit_of_the_output(tiny_model, precision):
+    before = logits(tiny_model(dtype=precision.dtype))
+    assert torch.equal(logits(add_lora(tiny_model(), rank=4, precision=precision)), before)
+
+
+@pytest.mark.parametrize("precision", [FP32, BF16])
+def test_training_leaves_every_bit_of_the_frozen_weights_and_moves_every_adapter(tiny_model, tokenizer, precision):
+    fresh = add_lora(tiny_model(), rank=4, precision=precision)
+    before = base_weights(fresh)
+    model = tuned(tiny_model(), tokenizer, precision)
+    after = base_weights(model)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(weight, after[name]) for name, weight in before.items())
+    outer = {name: p for name, p in model.named_parameters() if "lora_B" in name}
+    assert len(outer) == 14  # seven linear layers in each of two blocks
+    assert all(p.norm() > 0 for p in outer.values())
+    assert not torch.equal(logits(model), logits(fresh))
+
+
+def test_only_the_adapter_is_trained_and_the_output_layer_has_none(tiny_model):
+    model = add_lora(tiny_model(), rank=4, precision=FP32)
+    names = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert names == {name for name, _ in model.named_parameters() if "lora_" in name}
+    assert not any("lm_head" in name or "embed" in name for name in names)
+    # Per block: q and o 32x32, k and v 32x16, gate and up 32x48, down 48x32.
+    assert count_parameters(model).trainable == 2 * 4 * (2 * 64 + 2 * 48 + 3 * 80)
+
+
+def test_the_frozen_weights_take_16_bits_and_the_adapter_32(tiny_model):
+    model = add_lora(tiny_model(), precision=BF16)
+    kinds = {("lora_" in name, p.dtype) for name, p in model.named_parameters()}
+    assert kinds == {(True, torch.float32), (False, torch.bfloat16)}
+
+
+@pytest.mark.parametrize(("alpha", "scale"), [(None, 2.0), (3, 0.5)])
+def test_the_output_is_scaled_by_alpha_over_rank(tiny_model, alpha, scale):
+    model = add_lora(tiny_model(), rank=6, alpha=alpha, precision=FP32)
+    layer = model.base_model.model.model.layers[0].self_attn.q_proj
+    assert layer.scaling["default"] == scale
+    torch.nn.init.normal_(layer.lora_B["default"].weight)
+    x = torch.randn(3, 32)
+    a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    torch.testing.assert_close(layer(x), layer.base_layer(x) + scale * x @ a.T @ b.T)
+
+
+def test_the_seed_decides_where_the_adapter_starts(tiny_model):
+    starts = [add_lora(tiny_model(), rank=4, seed=seed, precision=FP32).state_dict() for seed in (8, 8, 9)]
+    inner = next(name for name in starts[0] if "lora_A" in name)
+    assert torch.equal(starts[0][inner], starts[1][inner])
+    assert not torch.equal(starts[0][inner], starts[2][inner])
+
+
+def test_the_targets_and_the_dropout_are_those_asked_for(tiny_model):
+    model = add_lora(tiny_model(), rank=4, targets=["q_proj"], dropout=0.25, precision=FP32)
+    layers = {name.split(".")[-4] for name, _ in model.named_parameters() if "lora_A" in name}
+    assert layers == {"q_proj"} or all("q_proj" in n for n, _ in model.named_parameters() if "lora_" in n)
+    assert model.peft_config["default"].lora_dropout == 0.25
+
+
+# --- merging
+
+
+def test_merged_weights_give_what_model_and_adapter_gave(tiny_model, tokenizer):
+    model = tuned(tiny_model(), tokenizer)
+    apart = logits(model)
+    merged = merge(model)
+    assert not is_lora(merged)
+    assert not any("lora_" in name for name, _ in merged.named_modules())
+    torch.testing.assert_close(logits(merged), apart, rtol=0, atol=1e-5)
+    assert (logits(tiny_model()) - apart).abs().max() > 0.01
+
+
+def test_16_bit_weights_are_merged_in_float32_so_that_a_small_update_is_not_lost(tiny_model):
+    model = add_lora(tiny_model(), rank=4, precision=BF16)
+    layer = model.base_model.model.model.layers[1].mlp.down_proj
+    torch.nn.init.constant_(layer.lora_B["default"].weight, 1e-5)
+    before = layer.base_layer.weight.float()
+    update = 2 * layer.lora_B["default"].weight @ layer.lora_A["default"].weight
+    merged = merge(model).model.layers[1].mlp.down_proj.weight.detach()
+    assert merged.dtype == torch.float32
+    torch.testing.assert_close(merged, (before + update).detach(), rtol=0, atol=1e-8)
+    assert not torch.equal(merged, before)
+
+
+def test_a_merged_model_can_be_rounded_and_a_plain_one_passes_through(tiny_model, tokenizer):
+    assert {p.dtype for p in merge(tuned(tiny_model(), tokenizer), torch.bfloat16).parameters()} == {torch.bfloat16}
+    plain = tiny_model()
+    assert merge(plain) is plain
+    assert {p.dtype for p in merge(plain, torch.bfloat16).parameters()} == {torch.bfloat16}
+
+
+# --- saving and loading
+
+
+def test_a_saved_adapter_gives_the_same_output_to_the_bit(tiny_model, tokenizer, tmp_path):
+    model = tuned(tiny_model(), tokenizer)
+    model.save_pretrained(tmp_path)
+    loaded = attach_adapter(tiny_model(), tmp_path)
+    assert torch.equal(logits(loaded), logits(model))
+    assert not loaded.training
+    assert not any(p.requires_grad for p in loaded.parameters())
+    assert (is_lora(loaded), is_lora(tiny_model())) == (True, False)
+
+
+# --- the old torchao that some machines bring along
+
+
+def pretend(monkeypatch, version):
+    real = importlib.metadata.version
+
+    def answer(name):
+        if name != "torchao":
+            return real(name)
+        if version is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version
+
+    monkeypatch.setattr(importlib.metadata, "version", answer)
+
+
+@pytest.mark.parametrize("version", ["0.10.0", "0.15.1", "0.9"])
+def test_an_old_torchao_is_named_with_its_remedy(tiny_model, monkeypatch, tmp_path, version):
+    pretend(monkeypatch, version)
+    for attempt in (lambda: add_lora(tiny_model()), lambda: attach_adapter(tiny_model(), tmp_path)):
+        with pytest.raises(UserError, match=f"torchao {version} is installed.*pip uninstall -y torchao"):
+            attempt()
+
+
+@pytest.mark.parametrize("version", [None, "0.16.0", "0.17.0+cu128", "1.0"])
+def test_no_torchao_or_a_new_one_is_no_obstacle(tiny_model, monkeypatch, version):
+    pretend(monkeypatch, version)
+    assert is_lora(add_lora(tiny_model(), rank=4, precision=FP32))

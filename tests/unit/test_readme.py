@@ -1,0 +1,48 @@
+"""The tables of README.md are made from stored runs."""
+
+import pytest
+
+from finetune_utils.errors import UserError
+from finetune_utils.readme import BLOCK, build_readme, fill_readme
+from finetune_utils.results import ROOT, update_lesson
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "pyproject.toml").write_text('[project.urls]\nRepository = "https://example.org/OWNER/x"\n')
+    values = {"unseen_untuned": 4.123, "unseen_tuned": 3.456, "reworded_untuned": 4.0, "reworded_tuned": 1.25}
+    values |= {"redirect_untuned": 0.0, "redirect_tuned": 0.875, "wrong_redirect_untuned": 0.0, "wrong_redirect_tuned": 0.03}
+    update_lesson(tmp_path / "notebooks" / "results" / "cpu.json", "cpu", "lesson04", {"values": values})
+    return tmp_path
+
+
+def test_the_results_table_holds_the_stored_values(root):
+    text = fill_readme("a\n<!-- begin results -->\nold\n<!-- end results -->\nz\n", root)
+    assert "4.12 | 3.46" in text
+    assert "0% | 88%" in text
+    assert "old" not in text
+    assert text.startswith("a\n")
+    assert text.endswith("z\n")
+
+
+def test_a_changed_number_is_found_and_mended(root):
+    path = root / "README.md"
+    path.write_text("<!-- begin results -->\n4.12 | 9.99\n<!-- end results -->\n")
+    assert build_readme(check=True, root=root)
+    assert "9.99" in path.read_text()
+    assert build_readme(root=root) == ["README.md"]
+    assert "9.99" not in path.read_text()
+    assert build_readme(check=True, root=root) == []
+
+
+def test_a_missing_value_and_an_unknown_table_are_told(root):
+    update_lesson(root / "notebooks" / "results" / "cpu.json", "cpu", "lesson04", {"values": {}})
+    with pytest.raises(UserError, match="unseen_untuned"):
+        fill_readme("<!-- begin results -->\n<!-- end results -->\n", root)
+    with pytest.raises(UserError, match="weather"):
+        fill_readme("<!-- begin weather -->\n<!-- end weather -->\n", root)
+
+
+def test_the_readme_has_both_tables():
+    names = [match[2] for match in BLOCK.finditer((ROOT / "README.md").read_text(encoding="utf-8"))]
+    assert names == ["lessons", "results"]
