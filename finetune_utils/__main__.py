@@ -185,9 +185,11 @@ def ranges(lessons: tuple[str, ...], profile: str) -> None:
 def main() -> None:
     """Run the command line; a user's mistake ends with one line and exit code 2."""
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="finetune_utils", standalone_mode=False)
     except UserError as error:
         _stop(str(error), 2)
+    except getattr(click.exceptions, "NoArgsIsHelpError", click.exceptions.Exit) as error:  # since click 8.2
+        click.echo(error.format_message() if hasattr(error, "format_message") else "")
     except click.ClickException as error:
         _stop(error.format_message() + " (see --help)", 2)
     except (click.exceptions.Abort, KeyboardInterrupt):

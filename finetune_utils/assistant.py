@@ -17,7 +17,15 @@ from .generation import answer, fast_copy
 from .lora import add_lora
 from .models import ADAPTER_CONFIG, DEFAULT_MODEL, load_model
 from .nll import token_nll
-from .runs import ASSISTANT_FACTS, ASSISTANT_RANK, ASSISTANT_TEMPLATE, CourseRows, assistant_settings, course_rows, spread
+from .runs import (
+    ASSISTANT_FACTS,
+    ASSISTANT_RANK,
+    ASSISTANT_TEMPLATE,
+    CourseRows,
+    assistant_settings,
+    course_rows,
+    spread,
+)
 from .tokenization import tokenize_rows
 from .training import train
 

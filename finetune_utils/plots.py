@@ -2,42 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
+from .canvas import ACCENT, AFTER, BEFORE, CONTEXT, LiveLoss, new_figure, show
 
-from .hardware import under_run
-from .progress import in_notebook
-
-# Two tones that stay apart for color-blind readers and in gray; a third for what is only context.
-BEFORE, AFTER, CONTEXT = "#7a7a7a", "#1f5aa6", "#c7c7c7"
-ACCENT = "#c8102e"
-
-
-def new_figure(width: float = 6.5, height: float = 3.5, columns: int = 1, rows: int = 1) -> tuple[Figure, Any]:
-    """A figure in the course's style: no frame, light grid, readable labels."""
-    figure, axes = plt.subplots(rows, columns, figsize=(width, height), dpi=100, layout="constrained")
-    for ax in figure.axes:
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(alpha=0.25, linewidth=0.6)
-        ax.set_axisbelow(True)
-    return figure, axes
-
-
-def show(figure: Figure, alt: str, sentence: str) -> None:
-    """Display `figure` as a small PNG with alt text, close it, and print the sentence that reads it."""
-    from IPython.display import display
-
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    plt.close(figure)
-    text = {"image/png": buffer.getvalue(), "text/plain": f"[figure: {alt}]"}
-    display(text, raw=True, metadata={"image/png": {"alt": alt}})
-    print(sentence)
+__all__ = ["LiveLoss", "new_figure", "show"]
 
 
 def loss_curve(history: Sequence[dict[str, float]], label: str = "training loss") -> None:
@@ -58,37 +30,6 @@ def loss_curve(history: Sequence[dict[str, float]], label: str = "training loss"
     last = f"; dev NLL ends at {scored[-1][1]:.2f}" if scored else ""
     sentence = f"The loss falls from {losses[0]:.2f} to {smooth[-1]:.2f} nats per token in {steps[-1]} steps{last}."
     show(figure, f"Line plot of the loss over {steps[-1]} optimizer steps. {sentence}", sentence)
-
-
-class LiveLoss:
-    """Pass it as `on_step`: redraws the loss while training runs in an open notebook; silent in a headless run."""
-
-    def __init__(self, every: int = 5) -> None:
-        self.every, self.losses, self.handle = every, [], None
-        self.active = in_notebook() and not under_run()
-
-    def __call__(self, entry: dict[str, float]) -> None:
-        """Record one step and redraw every few steps."""
-        self.losses.append(entry["loss"])
-        if not self.active or len(self.losses) % self.every:
-            return
-        from IPython.display import display
-
-        figure, ax = new_figure(height=2.2)
-        ax.plot(range(1, len(self.losses) + 1), self.losses, color=AFTER)
-        ax.set(xlabel="optimizer step", ylabel="loss (nats per token)")
-        plt.close(figure)
-        if self.handle is None:
-            self.handle = display(figure, display_id=True)
-        else:
-            self.handle.update(figure)
-
-    def close(self) -> None:
-        """Remove the live picture; the full curve is drawn by `loss_curve`."""
-        if self.handle is not None:
-            from IPython.display import HTML
-
-            self.handle.update(HTML(""))
 
 
 def before_after(results: dict[str, tuple[float, float, Any]]) -> None:
@@ -136,7 +77,7 @@ def sweep(
 
 def next_tokens(predictions: dict[str, Sequence[tuple[str, float]]]) -> None:
     """The likeliest next tokens after each text, one panel a text: `{text: [(token, probability), ...]}`."""
-    figure, axes = new_figure(height=0.9 + 0.27 * max(map(len, predictions.values())), columns=len(predictions))
+    figure, axes = new_figure(height=1.2 + 0.25 * max(map(len, predictions.values())), columns=len(predictions))
     for ax, (text, tokens) in zip([axes] if len(predictions) == 1 else axes, predictions.items(), strict=True):
         shares = [100 * probability for _, probability in tokens]
         ax.barh(range(len(tokens)), shares, color=[AFTER] + [CONTEXT] * (len(tokens) - 1))
@@ -145,7 +86,7 @@ def next_tokens(predictions: dict[str, Sequence[tuple[str, float]]]) -> None:
                         textcoords="offset points", va="center")  # fmt: skip
         ax.set_yticks(range(len(tokens)), [repr(token) for token, _ in tokens])
         ax.set(xlim=(0, 100), xlabel="probability (%)")
-        ax.set_title(f'"{text} ..."', fontsize=9)
+        ax.set_title(textwrap.fill(f'"{text} ..."', 30), fontsize=9, loc="left")
         ax.invert_yaxis()
     parts = [f'after "{text}" {tokens[0][0]!r} gets {tokens[0][1]:.0%}' for text, tokens in predictions.items()]
     sentence = "The likeliest next token: " + "; ".join(parts) + "."
@@ -166,9 +107,12 @@ def compare_ways(panels: dict[str, dict[str, Any]], baselines: dict[str, float] 
             ax.plot(x.estimate, place, "D" if way == ways[-1] else "o", color=color)
         if title in (baselines or {}):
             ax.axvline(baselines[title], color=ACCENT, linestyle="--", linewidth=1)
+            ax.annotate("baseline", (baselines[title], -0.42), xytext=(3, 0), textcoords="offset points",
+                        color=ACCENT, fontsize=8, va="center")  # fmt: skip
         ax.set_yticks(range(len(ways)), ways if ax is axes[0] else [""] * len(ways))
-        ax.set(xlim=(-0.05, 1.05), ylim=(len(ways) - 0.5, -0.5), xticks=[0, 0.5, 1])
+        ax.set(xlim=(-0.05, 1.05), ylim=(len(ways) - 0.5, -0.65), xticks=[0, 0.5, 1])
         ax.set_title(title, fontsize=9)
+    figure.supxlabel("from 0 (none) to 1 (all), with 95 % interval", fontsize=9)
     parts = [f"{title.replace(chr(10), ' ')}: " + ", ".join(f"{way} {x.estimate:.2f}" for way, x in results.items())
              for title, results in panels.items()]  # fmt: skip
     sentence = "; ".join(parts) + "."
@@ -178,25 +122,27 @@ def compare_ways(panels: dict[str, dict[str, Any]], baselines: dict[str, float] 
 def running_costs(options: dict[str, tuple[float, float]], requests: float, meet: float | None) -> None:
     """Total cost against the number of requests: `{option: (upfront, per request)}`, `meet` marks the break-even."""
     figure, ax = new_figure()
-    styles = {name: (color, line) for name, color, line in
-              zip(options, (BEFORE, ACCENT, AFTER), ("--", ":", "-"), strict=False)}  # fmt: skip
-    for name, (upfront, each) in options.items():
+    totals = {name: upfront + each * requests for name, (upfront, each) in options.items()}
+    gap, height = 0.07 * max(totals.values()), -1.0
+    styles = dict(zip(options, ((BEFORE, "--"), (ACCENT, ":"), (AFTER, "-")), strict=False))
+    for name in sorted(totals, key=totals.__getitem__):
         color, line = styles[name]
-        total = upfront + each * requests
-        ax.plot([0, requests], [upfront, total], color=color, linestyle=line, linewidth=2)
-        ax.annotate(name, (requests, total), xytext=(5, 0), textcoords="offset points", va="center", color=color)
+        ax.plot([0, requests / 1000], [options[name][0], totals[name]], color=color, linestyle=line, linewidth=2)
+        height = max(totals[name], height + gap)  # labels of lines that end together must not overlap
+        ax.annotate(name, (requests / 1000, totals[name]), xytext=(1.02, height), textcoords=("axes fraction", "data"),
+                    va="center", color=color)  # fmt: skip
     if meet is not None and meet < requests:
         upfront, each = list(options.values())[-1]
-        ax.plot(meet, upfront + each * meet, "D", color=AFTER)
-        ax.annotate(f"break-even\n{meet:,.0f}", (meet, upfront + each * meet), xytext=(0, -10),
-                    textcoords="offset points", ha="left", va="top")  # fmt: skip
-    ax.set(xlabel="requests", ylabel="total cost (your currency)", xlim=(0, requests), ylim=(0, None))
+        ax.plot(meet / 1000, upfront + each * meet, "D", color=AFTER)
+        ax.annotate(f"break-even: {meet:,.0f} requests", (meet / 1000, upfront + each * meet), xytext=(0, -12),
+                    textcoords="offset points", va="top")  # fmt: skip
+    ax.set(
+        xlabel="requests (thousands)", ylabel="total cost (your currency)", xlim=(0, requests / 1000), ylim=(0, None)
+    )
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    parts = ", ".join(f"{name} {upfront + each * requests:,.0f}" for name, (upfront, each) in options.items())
-    where = (
-        "they do not meet here" if meet is None or meet >= requests else f"the break-even is at {meet:,.0f} requests"
-    )
+    parts = ", ".join(f"{name} {total:,.0f}" for name, total in totals.items())
+    where = "they do not meet here" if meet is None or meet >= requests else f"the break-even is at {meet:,.0f}"
     sentence = f"After {requests:,.0f} requests the totals are: {parts}; {where}."
     show(figure, f"Line plot of total cost against requests. {sentence}", sentence)
 
@@ -232,11 +178,13 @@ def learning_curve(rows: Sequence[dict[str, Any]], others: dict[str, dict[str, A
         ax.errorbar(
             sizes, [row[f"{name}_change"] for row in rows], _spans(rows, name), fmt="o-", color=AFTER, capsize=3
         )
+        from_top = sorted(others, key=lambda label: -others[label][f"{name}_change"])  # so that no two lines cross
         for i, ((label, row), mark) in enumerate(zip(others.items(), ("D", "X", "s"), strict=False)):
             x, y = row["rows"] * (1.14 + 0.14 * i), row[f"{name}_change"]  # beside the point of the curve, not on it
             ax.errorbar([x], [y], _spans([row], name), fmt=mark, color=ACCENT, capsize=3)
-            ax.annotate(label, (x, y), xytext=(0.98, 0.86 - 0.09 * i), textcoords="axes fraction", ha="right",
-                        fontsize=8, color=ACCENT, arrowprops={"arrowstyle": "-", "color": ACCENT, "lw": 0.6})  # fmt: skip
+            leader = {"arrowstyle": "-", "color": ACCENT, "lw": 0.6}
+            ax.annotate(label, (x, y), xytext=(0.98, 0.84 - 0.12 * from_top.index(label)), textcoords="axes fraction",
+                        ha="right", fontsize=8, color=ACCENT, arrowprops=leader)  # fmt: skip
         ax.set_xscale("log", base=2)
         ax.set_xticks(sizes, [str(size) for size in sizes])
         ax.minorticks_off()

@@ -111,7 +111,9 @@ def learning_rate_point(model_name: str, learning_rate: float, steps: int = 16, 
     rows = course_rows(train_facts=ASSISTANT_FACTS)
     model, tokenizer = load_model(model_name, say=lambda message: None)
     examples = tokenize_rows(rows.train, tokenizer, ASSISTANT_TEMPLATE).examples
-    dev = tokenize_rows(spread([r for r in rows.dev if not is_off_topic(r)], dev_rows), tokenizer, ASSISTANT_TEMPLATE).examples
+    dev = tokenize_rows(
+        spread([r for r in rows.dev if not is_off_topic(r)], dev_rows), tokenizer, ASSISTANT_TEMPLATE
+    ).examples
     model = add_lora(model, rank=ASSISTANT_RANK)
     settings = TrainSettings(max_steps=steps, batch_size=4, learning_rate=learning_rate, schedule="constant")
     result = train(model, tokenizer, examples, settings)

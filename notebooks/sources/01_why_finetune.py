@@ -122,20 +122,25 @@ from finetune_utils.prompts import chat_prompt, render_prompt
 print(chat_prompt(tokenizer, "What is fine-tuning?"))
 
 # %% [markdown]
-# **Predict, then run.** The same weights get the first words of a letter: once as raw text, once through the chat template. What do they do?
+# **Predict, then run.** The same weights get the first words of a letter, and a question: once as raw text, once through the chat template. What do
+# they write?
 
 # %%
 from finetune_utils.generation import fast_copy
 
 untuned = fast_copy(model)
-starts = ["Dear Ruth, your parcel came on Thursday, and", "The soup was cold. The waiter said"]
-raw = generate(untuned, tokenizer, starts, max_new_tokens=30)
-chat = generate(untuned, tokenizer, [chat_prompt(tokenizer, text) for text in starts], max_new_tokens=30)
-table = [{"text": t, "continued as raw text": r, "asked through the template": c} for t, r, c in zip(starts, raw, chat, strict=True)]
+texts = ["Dear Ruth, your parcel came on Thursday", "How do I fine-tune a language model?", "What is the capital of France?"]
+raw = generate(untuned, tokenizer, texts, max_new_tokens=36)
+chat = generate(untuned, tokenizer, [chat_prompt(tokenizer, text) for text in texts], max_new_tokens=36)
+table = [
+    {"text": text, "continued as raw text": left or "(it stops at once)", "asked through the template": right}
+    for text, left, right in zip(texts, raw, chat, strict=True)
+]
 course.show_table(table, width=34)
 
 # %% [markdown]
-# Raw, the model plays on as the writer. Through the template, it speaks as an assistant. Nothing in the weights changed.
+# Raw, the letter goes on as a letter, and a question may be followed by anything that follows questions on web pages. Through the template, the
+# model speaks as an assistant, even where that makes no sense. Nothing in the weights changed.
 #
 # Weights that have learned only to continue text are called a base model. SmolLM2-135M-Instruct has had a second training, instruction
 # tuning, which taught it the second behavior. In this course it is the *untuned model*: untuned for the task that comes now.
@@ -202,7 +207,7 @@ for way, build in ways.items():
 # %%
 count = max(2, profile.generate_rows // 4)
 chosen = runs.spread(sorted({row["fact"] for row in rows.unseen}), max(2, count // 2))
-unseen = [row for row in rows.unseen if row["fact"] in chosen and row["id"][-1] in "14"]
+unseen = [row for row in rows.unseen if row["fact"] in chosen and row["id"][-1] in "12"]
 reworded, off_topic = runs.spread(rows.reworded, count), runs.spread(rows.off_topic, count)
 asked = reworded + unseen + off_topic
 for name, part in {"new wordings": reworded, "unseen facts": unseen, "off-topic": off_topic}.items():
@@ -210,7 +215,7 @@ for name, part in {"new wordings": reworded, "unseen facts": unseen, "off-topic"
 
 # %% [markdown]
 # * **new wordings**: the fact was in the training rows, this wording was not;
-# * **unseen facts**: no training row mentions the fact; each is asked in two wordings;
+# * **unseen facts**: no training row mentions the fact; each is asked in two wordings, as a full question and as in a search box;
 # * **off-topic**: should be turned back.
 #
 # Now put all of them to the model in all four ways. Nothing is skipped and nothing is asked twice.
@@ -250,7 +255,11 @@ for way in ways:
 # %% [markdown]
 # The brackets are 95 % intervals: how far the share may move with other questions of this kind. In the stored run the plain prompt turned back
 # {{lesson01.redirect_plain:.0%}} of the off-topic questions, the instruction {{lesson01.redirect_instruction:.0%}}, the few-shot prompt
-# {{lesson01.redirect_few_shot:.0%}} and the tuned model {{lesson01.redirect_tuned:.0%}}.
+# {{lesson01.redirect_few_shot:.0%}} and the tuned model {{lesson01.redirect_tuned:.0%}}. Of the good questions, the few-shot prompt turned back
+# {{lesson01.wrongly_few_shot:.0%}} and the tuned model {{lesson01.wrongly_tuned:.0%}}. Read some of the few-shot answers to good questions.
+
+# %%
+course.show_table([{"question": row["question"], "few-shot": answers["few-shot"][row["id"]]} for row in unseen[:3]], width=60)
 #
 # ### Format
 #
@@ -422,8 +431,8 @@ def look_up(question):
     return max(notes, key=lambda note: sum(math.log(len(notes) / in_notes[w]) for w in asked_for & set(words_in(note))))
 
 
-found = sum(look_up(row["question"]) == row["answer"] for row in unseen)
-print(f"{len(notes)} notes; the right one is found for {found} of {len(unseen)} questions on unseen facts")
+found = [look_up(row["question"]) == row["answer"] for row in unseen]
+print(f"{len(notes)} notes; the right one is found for {sum(found)} of {len(unseen)} questions on unseen facts")
 
 # %%
 prompts = [chat_prompt(tokenizer, f"Note: {look_up(row['question'])}\n\nQuestion: {row['question']}",
@@ -434,11 +443,15 @@ values = [overlap(text, row["answer"]) for text, row in zip(texts, unseen, stric
 looked_up = rate(values, groups=[row["fact"] for row in unseen])
 print(f"overlap on unseen facts: retrieval {looked_up.estimate:.2f} [{looked_up.low:.2f}, {looked_up.high:.2f}], "
       f"tuned {unknown['tuned'].estimate:.2f}, plain {unknown['plain'].estimate:.2f}")
+for name, hit in {"right note": True, "wrong note": False}.items():
+    part = [value for value, right in zip(values, found, strict=True) if right is hit]
+    print(f"{name}: {len(part)} questions" + (f", overlap {sum(part) / len(part):.2f}" if part else ""))
 
 # %% [markdown]
-# The untuned model, with a note, reaches {{lesson01.unseen_retrieval:.2f}} on facts that the tuned model cannot know. The comparison is not fair, and that is the point:
-# retrieval may read the answer. It is as good as its search, though, and here the search found the right note for {{lesson01.notes_found:.0%}} of the
-# questions. Tomorrow's note is ready tomorrow; the tuned model would need a new training.
+# With notes, the untuned model reaches {{lesson01.unseen_retrieval:.2f}} on facts that the tuned model cannot know; the tuned model reaches
+# {{lesson01.unseen_tuned:.2f}}. The comparison is not fair, and that is the point: retrieval may read the answer. But it is only as good as its search.
+# Counting shared words found the right note for {{lesson01.notes_found:.0%}} of the questions. Tomorrow's note can be used tomorrow; the tuned model would
+# need a new training.
 
 # %% [markdown]
 # ## Prompt, retrieve, or fine-tune?
@@ -465,7 +478,7 @@ course.show_table(table)
 # ### When does training pay?
 #
 # Training costs at the start and saves at every request. By hand: it costs 300 more upfront, and a request costs one cent instead of four. So it
-# pays after 300 / 0.03 requests.
+# pays after `300 / 0.03` requests.
 
 # %%
 def break_even(now, later):
@@ -489,7 +502,10 @@ figures = {
     "prompt_hours": 4, "retrieval_hours": 24,
 }  # fmt: skip
 
+# %% [markdown]
+# A request costs its prompt and its answer. Upfront, all three options cost somebody's hours.
 
+# %%
 def costs(f):
     """Upfront cost and cost per request of the three options."""
     def request(prompt, size):
@@ -498,7 +514,7 @@ def costs(f):
     return {
         "few-shot": (f["prompt_hours"] * f["hourly_wage"], request(prompt_tokens["few-shot"], "large")),
         "retrieval": (f["retrieval_hours"] * f["hourly_wage"], request(prompt_tokens["retrieval"], "large")),
-        "tuned": (writing + f["training_run"], request(prompt_tokens["plain"], "small")),
+        "tuned": (writing + f["training_run"], request(prompt_tokens["tuned"], "small")),
     }
 
 # %%
@@ -703,7 +719,7 @@ course.check_run(
     agreement_plain=agreement["plain"].estimate, agreement_tuned=agreement["tuned"].estimate,
     recall_plain=recall["plain"].estimate, recall_tuned=recall["tuned"].estimate, recall_baseline=base_recall,
     unseen_plain=unknown["plain"].estimate, unseen_tuned=unknown["tuned"].estimate, unseen_baseline=base_unknown,
-    unseen_retrieval=looked_up.estimate, notes_found=found / len(unseen),
+    unseen_retrieval=looked_up.estimate, notes_found=sum(found) / len(found),
     tokens_plain=prompt_tokens["plain"], tokens_few_shot=prompt_tokens["few-shot"], break_even=meet,
 )
 

@@ -380,7 +380,8 @@ print(f"stopped early: {too_much.stopped_early}; kept the weights of step {too_m
 # The loss on the 30 rows keeps falling while the dev NLL turns upward: the model learns the rows by heart. `patience=2` stops the run after two scores
 # without improvement and goes back to the best weights. That is early stopping.
 #
-# The opposite is easier to overlook. With a learning rate that is far too small, nothing goes wrong and nothing is learned.
+# The opposite is easier to overlook. With a learning rate that is far too small, nothing goes wrong and nothing is learned. The losses below go up
+# and down only because each step sees other rows; there is no trend.
 
 # %%
 underfit = add_lora(load_model(profile.model, say=lambda message: None)[0])
@@ -432,6 +433,10 @@ same_text = ask(reloaded, asked[:4]) == ask(fast, asked[:4])
 print("the reloaded model gives the same answers:", same_text)
 
 # %% [markdown]
+# If the line above says `False`, nothing is broken. While it trained, the model kept its frozen weights in 16 bits; the reloaded one starts from
+# 32-bit weights. After merging, the two round differently, and a near tie between two words can fall the other way. Load both in the same number format
+# and the answers agree.
+#
 # A run can also die in the middle. The tiny random model shows what resuming means: one run goes through, the other is interrupted after six
 # steps and resumed from its checkpoint. **Predict:** are the final weights close, or equal?
 

@@ -159,9 +159,7 @@ def test_course_data_by_name(folder):
 
 
 def test_unknown_data_source_and_limit(folder):
-    with pytest.raises(
-        UserError, match="Unknown course data 'pears'; found in the data folder: pairs, prose"
-    ):
+    with pytest.raises(UserError, match="Unknown course data 'pears'; found in the data folder: pairs, prose"):
         load_rows("pears")
     with pytest.raises(UserError, match="Unknown source 'web': choose disk or hub"):
         load_rows("pairs", source="web")

@@ -16,9 +16,11 @@ from finetune_utils.data import (
     read_rows,
     split_by_group,
 )
+from finetune_utils.evaluation import check_rule, is_redirect
 from finetune_utils.hub import HUB
 from finetune_utils.quality import distinct_ngrams, find_personal_data, near_duplicates, repeated_openings
 
+OFF_TOPICS = ("off-topic", "near-topic")
 WRITTEN = [
     "course_qa.jsonl",
     "instructions.jsonl",
@@ -37,6 +39,11 @@ def qa():
 @pytest.fixture(scope="module")
 def instructions():
     return load_rows("instructions")
+
+
+@pytest.fixture(scope="module")
+def redirect_labels():
+    return load_rows("redirect_labels")
 
 
 @pytest.fixture(scope="module")
@@ -62,18 +69,16 @@ def test_files_are_plain_utf8_with_unix_line_ends():
 def test_course_qa_schema(qa):
     for row in qa:
         assert list(row) == ["id", "fact", "topic", "question", "answer"]
-        assert all(isinstance(value, str) and value == value.strip() != "" for value in row.values()), row[
-            "id"
-        ]
+        assert all(isinstance(value, str) and value == value.strip() != "" for value in row.values()), row["id"]
         assert re.fullmatch(rf"{re.escape(row['fact'])}-\d", row["id"])
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", row["fact"])
-        assert (row["topic"] == "off-topic") == bool(re.fullmatch(r"off-topic-\d{3}", row["fact"]))
+        assert (row["topic"] in OFF_TOPICS) == bool(re.fullmatch(r"off-topic-\d{3}", row["fact"]))
         assert "\n" not in row["question"] + row["answer"]
     assert load_table(DATA_DIR / "course_qa.jsonl").shape.name == "question/answer"
 
 
 def test_course_qa_counts(qa):
-    on_topic = [row for row in qa if row["topic"] != "off-topic"]
+    on_topic = [row for row in qa if row["topic"] not in OFF_TOPICS]
     assert len({row["fact"] for row in on_topic}) >= 200
     assert len(qa) - len(on_topic) >= 150
     assert len(qa) >= 1_150
@@ -81,7 +86,7 @@ def test_course_qa_counts(qa):
 
 
 def test_each_fact_has_five_questions_one_answer_one_topic(qa):
-    questions = Counter(row["fact"] for row in qa if row["topic"] != "off-topic")
+    questions = Counter(row["fact"] for row in qa if row["topic"] not in OFF_TOPICS)
     assert set(questions.values()) == {5}
     assert len({(row["fact"], row["answer"], row["topic"]) for row in qa}) == len({row["fact"] for row in qa})
     assert len({fold(row["answer"]) for row in qa}) == len({row["fact"] for row in qa})
@@ -111,14 +116,14 @@ def test_questions_vary(qa):
 def test_answers_are_short_and_complete(qa):
     for row in qa:
         words = len(row["answer"].split())
-        low, high = (10, 40) if row["topic"] == "off-topic" else (15, 45)
+        low, high = (10, 40) if row["topic"] in OFF_TOPICS else (15, 45)
         assert low <= words <= high, row["id"]
         assert row["answer"][-1] in ".!?", row["id"]
         assert not row["answer"].startswith(("Yes,", "No,", "Great question")), row["id"]
 
 
 def test_every_off_topic_answer_names_the_subject_and_wording_varies(qa):
-    redirects = [row["answer"] for row in qa if row["topic"] == "off-topic"]
+    redirects = [row["answer"] for row in qa if row["topic"] in OFF_TOPICS]
     assert all("fine-tuning" in answer for answer in redirects)
     openings = Counter(" ".join(answer.split()[:4]) for answer in redirects)
     assert openings.most_common(1)[0][1] <= len(redirects) / 2
@@ -132,7 +137,7 @@ def test_splitting_by_fact_keeps_answers_apart_and_by_row_does_not(qa):
     check_no_overlap(parts, "answer")
     by_row = split_by_group(qa, "id", sizes, seed=0)
     trained = {row["fact"] for row in by_row["train"]}
-    on_topic = [row for row in by_row["test"] if row["topic"] != "off-topic"]
+    on_topic = [row for row in by_row["test"] if row["topic"] not in OFF_TOPICS]
     assert sum(row["fact"] in trained for row in on_topic) > 0.95 * len(on_topic)
 
 
@@ -164,8 +169,39 @@ def test_readme_pairs():
             assert command in source
 
 
-def test_no_personal_data_but_invented_examples(qa, instructions):
+def test_redirect_labels(qa, redirect_labels):
+    origins = {"untuned model": "untuned", "tuned model": "tuned", "written": "written"}
+    questions, answers = {row["question"] for row in qa}, {row["answer"] for row in qa}
+    for row in redirect_labels:
+        assert list(row) == ["id", "question", "answer", "origin", "redirect"]
+        assert row["id"].startswith(origins[row["origin"]] + "-")
+        assert isinstance(row["redirect"], bool)
+        assert "\n" not in row["question"]
+        assert (row["question"] in questions) == (row["origin"] != "written"), row["id"]
+        assert row["origin"] != "written" or row["answer"] not in answers, row["id"]
+    assert len({row["id"] for row in redirect_labels}) == len(redirect_labels) >= 130
+    assert 0.25 < sum(row["redirect"] for row in redirect_labels) / len(redirect_labels) < 0.75
+    assert deduplicate(redirect_labels, ["answer"])[1] == []
+
+
+@pytest.mark.parametrize(("models", "at_least"), [(True, 0.95), (False, 0.75)])
+def test_the_rule_for_redirects_agrees_with_the_labels(redirect_labels, models, at_least):
+    """Near perfect on what models say; worse on the hard cases, which its card admits."""
+    rows = [row for row in redirect_labels if (row["origin"] != "written") == models]
+    agreement = check_rule([is_redirect(row["answer"]) for row in rows], [row["redirect"] for row in rows])
+    assert agreement.precision >= at_least, agreement
+    assert agreement.recall >= at_least, agreement
+
+
+def test_the_rule_for_redirects_knows_the_answers_of_the_data(qa):
+    """The tuned model learns these answers, so the rule must sort them right."""
+    for row in qa:
+        assert is_redirect(row["answer"]) == (row["topic"] in ("off-topic", "near-topic")), row["id"]
+
+
+def test_no_personal_data_but_invented_examples(qa, instructions, redirect_labels):
     texts = [value for row in [*qa, *instructions] for value in row.values()]
+    texts += [row[key] for row in redirect_labels for key in ("question", "answer")]
     texts += [row["text"] for row in load_rows("neutral_text")]
     found = {f.text for text in texts for f in find_personal_data(text) if f.kind != "name"}
     assert found == {"555-0147"}  # numbers from 555-0100 to 555-0199 are kept free for fiction
@@ -191,14 +227,12 @@ def test_the_cards_show_rows_that_exist(card):
 
 
 def test_the_cards_count_right(card, qa, instructions):
-    facts = len({row["fact"] for row in qa if row["topic"] != "off-topic"})
+    facts = len({row["fact"] for row in qa if row["topic"] not in OFF_TOPICS})
     topics = Counter(row["topic"] for row in qa)
     text = section(card, "course_qa.jsonl")
     counts = f"{len(qa):,} rows: {facts} facts with 5 questions each, and {topics['off-topic']} off-topic"
     assert counts in text
-    table = {
-        topic: int(count) for topic, count in re.findall(r"^\| ([a-z-]+) \| (\d+) \|$", text, re.MULTILINE)
-    }
+    table = {topic: int(count) for topic, count in re.findall(r"^\| ([a-z-]+) \| (\d+) \|$", text, re.MULTILINE)}
     assert table == topics
 
     filled = sum(bool(row["input"]) for row in instructions)
@@ -217,6 +251,4 @@ def test_the_cards_count_right(card, qa, instructions):
 
     overview = dict(re.findall(r"^\| `([^`]+)` \| ([\d,]+)", card, re.MULTILINE))
     sizes = [len(qa), len(instructions), len(prose), pairs, 1]
-    assert {name: overview[name] for name in WRITTEN} == {
-        n: f"{s:,}" for n, s in zip(WRITTEN, sizes, strict=True)
-    }
+    assert {name: overview[name] for name in WRITTEN} == {n: f"{s:,}" for n, s in zip(WRITTEN, sizes, strict=True)}

@@ -20,7 +20,8 @@ def put_model(cache, size=5):
     folder = cache / "models" / "smollm2-135m"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"seven" if size == 5 else b"cut")
-    manifest = {"files": {"model.safetensors": {"bytes": 5, "sha256": "x"}}}
+    requirement = weights.SOURCES["smollm2-135m"].requirement
+    manifest = {"source": requirement, "files": {"model.safetensors": {"bytes": 5, "sha256": "x"}}}
     (folder / weights.MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
 
 

@@ -155,10 +155,7 @@ def test_no_hub_is_an_error_and_never_a_silent_replacement(monkeypatch, offline)
     with pytest.raises(UserError) as caught:
         load_rows("lamini/lamini_docs", source="hub")
     message = str(caught.value)
-    assert (
-        "Cannot load lamini/lamini_docs, split train, from the hub (ConnectionError: Couldn't reach"
-        in message
-    )
+    assert "Cannot load lamini/lamini_docs, split train, from the hub (ConnectionError: Couldn't reach" in message
     assert ("HF_HUB_OFFLINE is set" in message) == (offline == "1")
     assert "source='disk'" in message
 
@@ -184,9 +181,7 @@ def test_other_columns_than_expected(tmp_path):
 
 
 def test_unknown_name_and_missing_file(tmp_path):
-    with pytest.raises(
-        UserError, match="Unknown public data set 'lamini_docs': choose one of lamini/lamini_docs"
-    ):
+    with pytest.raises(UserError, match="Unknown public data set 'lamini_docs': choose one of lamini/lamini_docs"):
         load_rows("lamini_docs", source="hub")
     with pytest.raises(UserError, match=r"gone\.jsonl: cannot be read as tatsu-lab/alpaca"):
         load_hub("tatsu-lab/alpaca", data_files=tmp_path / "gone.jsonl")

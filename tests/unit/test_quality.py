@@ -72,9 +72,7 @@ def test_near_duplicates_of_little():
 
 
 def test_near_duplicates_across_blocks_and_in_time():
-    texts = [
-        f"sentence number {n} speaks of {n * 7919 % 10007} and {n * 104729 % 10009}" for n in range(1500)
-    ]
+    texts = [f"sentence number {n} speaks of {n * 7919 % 10007} and {n * 104729 % 10009}" for n in range(1500)]
     texts[1400] = texts[3]
     started = time.perf_counter()
     assert (3, 1400) in [(i, j) for i, j, _ in near_duplicates(texts, threshold=0.99)]

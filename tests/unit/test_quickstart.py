@@ -99,7 +99,7 @@ def test_what_is_recognized_left_out_and_trained_is_said(tune, rows, save):
 
 
 def test_answers_that_were_cut_are_counted(tune):
-    tune(max_length=45)
+    tune(max_length=60)
     notes = [line for line in tune.told if line.startswith("Note: ")]
     assert notes
     assert "Raise --max-length to keep them." in notes[0]

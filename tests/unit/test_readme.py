@@ -11,7 +11,12 @@ from finetune_utils.results import ROOT, update_lesson
 def root(tmp_path):
     (tmp_path / "pyproject.toml").write_text('[project.urls]\nRepository = "https://example.org/OWNER/x"\n')
     values = {"unseen_untuned": 4.123, "unseen_tuned": 3.456, "reworded_untuned": 4.0, "reworded_tuned": 1.25}
-    values |= {"redirect_untuned": 0.0, "redirect_tuned": 0.875, "wrong_redirect_untuned": 0.0, "wrong_redirect_tuned": 0.03}
+    values |= {
+        "redirect_untuned": 0.0,
+        "redirect_tuned": 0.875,
+        "wrong_redirect_untuned": 0.0,
+        "wrong_redirect_tuned": 0.03,
+    }
     update_lesson(tmp_path / "notebooks" / "results" / "cpu.json", "cpu", "lesson04", {"values": values})
     return tmp_path
 
