@@ -57,11 +57,20 @@ def peft_model(model, low_base: bool = False):
 
 
 def arguments(folder: str, steps: int, **extra) -> TrainingArguments:
-    options = dict(
-        output_dir=folder, max_steps=steps, per_device_train_batch_size=BATCH, learning_rate=RATE, use_cpu=True,
-        lr_scheduler_type="cosine", warmup_steps=round(0.1 * steps), logging_steps=1, save_strategy="no", report_to="none",
-        disable_tqdm=True, remove_unused_columns=False,
-    )  # fmt: skip
+    options = {
+        "output_dir": folder,
+        "max_steps": steps,
+        "per_device_train_batch_size": BATCH,
+        "learning_rate": RATE,
+        "use_cpu": True,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": round(0.1 * steps),
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+    }
     return TrainingArguments(**(options | extra))
 
 
@@ -96,8 +105,9 @@ def run_trainer(model, tokenizer, rows, steps, low_base=False, pad_to=None, **ex
     )
     watch = StepTimes()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(tuned, arguments(folder, steps, **extra), data_collator=collator, train_dataset=examples,
-                          callbacks=[watch])  # fmt: skip
+        trainer = Trainer(
+            tuned, arguments(folder, steps, **extra), data_collator=collator, train_dataset=examples, callbacks=[watch]
+        )
         trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
         trainer.train()
     return tuned, watch.times
@@ -123,12 +133,24 @@ def run_trl(model, tokenizer, rows, steps, low_base=False, **extra):
     watch = StepTimes()
     with tempfile.TemporaryDirectory() as folder:
         config = trl.SFTConfig(
-            output_dir=folder, max_steps=steps, per_device_train_batch_size=BATCH, learning_rate=RATE, use_cpu=True, bf16=True,
-            lr_scheduler_type="cosine", warmup_steps=round(0.1 * steps), logging_steps=1, save_strategy="no", report_to="none",
-            disable_tqdm=True, completion_only_loss=True, **extra,
-        )  # fmt: skip
-        trainer = trl.SFTTrainer(model, config, train_dataset=data, processing_class=tokenizer, peft_config=lora,
-                                 callbacks=[watch])  # fmt: skip
+            output_dir=folder,
+            max_steps=steps,
+            per_device_train_batch_size=BATCH,
+            learning_rate=RATE,
+            use_cpu=True,
+            bf16=True,
+            lr_scheduler_type="cosine",
+            warmup_steps=round(0.1 * steps),
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            completion_only_loss=True,
+            **extra,
+        )
+        trainer = trl.SFTTrainer(
+            model, config, train_dataset=data, processing_class=tokenizer, peft_config=lora, callbacks=[watch]
+        )
         trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
         trainer.train()
     return trainer.model, watch.times
@@ -138,11 +160,16 @@ RUNS: dict[str, tuple[Callable, dict]] = {
     "train()": (run_ours, {}),
     "Trainer, bf16, dynamic padding": (run_trainer, {"bf16": True}),
     "Trainer, best: + bf16 base, grouped by length": (
-        run_trainer, {"bf16": True, "low_base": True, "train_sampling_strategy": "group_by_length"}),
+        run_trainer,
+        {"bf16": True, "low_base": True, "train_sampling_strategy": "group_by_length"},
+    ),
     "TRL SFTTrainer, bf16, completion only": (run_trl, {}),
-    "TRL SFTTrainer, best: + bf16 base, no checkpointing": (run_trl, {"gradient_checkpointing": False, "low_base": True}),
+    "TRL SFTTrainer, best: + bf16 base, no checkpointing": (
+        run_trl,
+        {"gradient_checkpointing": False, "low_base": True},
+    ),
     "Trainer, fp32, padded to 512": (run_trainer, {"pad_to": 512, "short": True}),
-}  # fmt: skip
+}
 
 
 def main() -> None:
@@ -186,8 +213,16 @@ def report(times: dict[str, list[float]], loss: dict[str, float], options: argpa
     for name, values in times.items():
         middle = statistics.median(values)
         low, high = (min(values), max(values)) if len(values) < 4 else statistics.quantiles(values, n=4)[::2]
-        rows.append({"peer": name, "examples_per_second": BATCH / middle, "low": BATCH / high, "high": BATCH / low,
-                     "ratio": middle / ours, "nll_after": loss.get(name)})  # fmt: skip
+        rows.append(
+            {
+                "peer": name,
+                "examples_per_second": BATCH / middle,
+                "low": BATCH / high,
+                "high": BATCH / low,
+                "ratio": middle / ours,
+                "nll_after": loss.get(name),
+            }
+        )
         after = f"{loss[name]:.3f}" if name in loss else "-"
         spread = f"{BATCH / high:.2f} to {BATCH / low:.2f}"
         print(f"{name:<52} {BATCH / middle:>10.2f} {spread:>15} {middle / ours:>10.2f}x {after:>10}")

@@ -6,6 +6,7 @@ import pytest
 
 from finetune_utils.ranges import range_of, seeds_for
 
+
 def test_a_range_holds_what_was_seen_and_a_margin_of_its_span():
     low, high = range_of([2.0, 2.5, 3.0])
     assert low == pytest.approx(1.0)

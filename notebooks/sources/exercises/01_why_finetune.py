@@ -133,7 +133,7 @@ def pick_examples(train, test, count):
     free = [row for row in train if row["fact"] not in known]
     on_topic = [row for row in free if row["topic"] != "off-topic"]
     redirects = [row for row in free if row["topic"] == "off-topic"]
-    mixed = [row for pair in zip(on_topic, redirects) for row in pair]
+    mixed = [row for pair in zip(on_topic, redirects, strict=False) for row in pair]
     return [(row["question"], row["answer"]) for row in mixed[:count]]
     # stub: return [(row["question"], row["answer"]) for row in train[:count]]  # your code here
     # end solution

@@ -82,7 +82,7 @@ def fit(steps):
 losses = fit(5)
 assert len(losses) == 5, f"04.2: fit(5) must return 5 losses, it returns {len(losses)}: write the five lines inside the loop."
 assert abs(losses[0] - 36) < 1e-4, f"The first loss is (3 * 0 - 6) ** 2 = 36, yours is {losses[0]:.2f}: record it before the step."
-falling = all(b < a for a, b in zip(losses, losses[1:]))
+falling = all(b < a for a, b in zip(losses, losses[1:], strict=False))
 assert falling, f"The losses {[round(x, 2) for x in losses]} do not fall every time: is zero_grad() missing?"
 print("04.2 is right.")
 
