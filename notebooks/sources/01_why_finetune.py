@@ -260,7 +260,8 @@ for way in ways:
 
 # %%
 course.show_table([{"question": row["question"], "few-shot": answers["few-shot"][row["id"]]} for row in unseen[:3]], width=60)
-#
+
+# %% [markdown]
 # ### Format
 #
 # The task says one to three complete sentences. Write that as code, and try it on answers you can judge yourself.

@@ -58,7 +58,7 @@ def section(card: str, name: str) -> str:
 
 
 def test_files_are_plain_utf8_with_unix_line_ends():
-    for name in WRITTEN:
+    for name in [*WRITTEN, "redirect_labels.jsonl"]:
         content = (DATA_DIR / name).read_bytes()
         assert b"\r" not in content, name
         assert content.endswith(b"\n"), name
@@ -221,9 +221,22 @@ def test_every_file_has_a_complete_card(card):
 
 
 def test_the_cards_show_rows_that_exist(card):
-    for name in WRITTEN:
+    for name in [*WRITTEN, "redirect_labels.jsonl"]:
         for example in re.findall(r"```json\n(.*?)\n```", section(card, name), re.DOTALL):
             assert json.loads(example) in load_rows(name), name
+
+
+def test_the_card_of_the_redirect_labels_counts_right(card, redirect_labels):
+    origins = Counter(row["origin"] for row in redirect_labels)
+    kinds = Counter(row["id"].rpartition("-")[0] for row in redirect_labels)
+    text = " ".join(section(card, "redirect_labels.jsonl").split())
+    hits = sum(row["redirect"] for row in redirect_labels)
+    assert f"{len(redirect_labels)} rows, {hits} of them redirects" in text
+    assert f"{origins['untuned model']} answers of the untuned model, {origins['tuned model']} of the tuned" in text
+    assert f"{origins['written']} written" in text
+    assert f"{kinds['untuned-off']} off-topic questions (`untuned-off`)" in text
+    assert f"{kinds['untuned-on']} on fine-tuning (`untuned-on`), and {kinds['untuned-told']} off-topic" in text
+    assert f"| `redirect_labels.jsonl` | {len(redirect_labels)} |" in card
 
 
 def test_the_cards_count_right(card, qa, instructions):

@@ -5,7 +5,7 @@
 # function for you to complete. The cell after it checks your work, and says what is likely wrong.
 
 # %% [markdown]
-# ## Exercise 1: a model that counts (easy, 5 minutes)
+# ## 01.1 A model that counts (easy, 5 minutes)
 #
 # Write `next_word(text, word)`. It returns a dictionary from each word that follows `word` in `text` to its probability. Words are separated by
 # spaces. If `word` is never followed by anything, return an empty dictionary.
@@ -46,13 +46,13 @@ assert found == {"cat": 0.5, "mat": 0.5}, (
 assert next_word("a b", "b") == {}, "'b' ends the text and is followed by nothing: return an empty dictionary, and do not divide by 0."
 
 # %% [markdown]
-# ## Exercise 2: how probable is an answer? (medium, 10 minutes)
+# ## 01.2 How probable is an answer? (medium, 10 minutes)
 #
 # A model gives a probability to every next token, so it also gives one to a whole answer: the product of the probabilities of its tokens, each after
 # everything before it. Write `answer_nats(model, prompt_ids, answer_ids)`. It returns minus the natural logarithm of that product, a number in nats.
 #
-# Both arguments are lists of token ids. Example: if the answer has two tokens with probabilities 0.5 and 0.25, the result is
-# `-log(0.5) - log(0.25)`, which is 2.079.
+# Both arguments are lists of token ids. Example: if the answer has two tokens with probabilities `0.5` and `0.25`, the result is
+# `-log(0.5) - log(0.25)`, which is `2.079`.
 
 # %%
 import torch
@@ -98,7 +98,7 @@ assert abs(value - expected) < 1e-3 * expected, (
 )
 
 # %% [markdown]
-# ## Exercise 3: examples for a few-shot prompt (medium, 10 minutes)
+# ## 01.3 Examples for a few-shot prompt (medium, 10 minutes)
 #
 # Write `pick_examples(train, test, count)`. It returns `count` pairs `(question, answer)` for a few-shot prompt:
 #
@@ -151,7 +151,7 @@ assert questions[0::2] == ["What is alpha?", "What is merging?"], f"On-topic row
 assert len(pick_examples(train, test, 3)) == 3, "With count=3 the result must have 3 pairs: cut the list at the end."
 
 # %% [markdown]
-# ## Exercise 4: a machine that costs while idle (easy, 10 minutes)
+# ## 01.4 A machine that costs while idle (easy, 10 minutes)
 #
 # The lesson's calculator has no rent. A model of your own sits on a machine that you pay by the month. Write
 # `months_until_it_pays(prompted, tuned, requests, upfront, rent)`:
@@ -190,7 +190,7 @@ assert months_until_it_pays(0.02, 0.005, 2_000, upfront=600, rent=50) is None, (
 assert months_until_it_pays(0.02, 0.02, 10_000, upfront=600, rent=0) is None, "Nothing saved and no rent: never, and no division by 0."
 
 # %% [markdown]
-# ## Exercise 5: say what is wrong with an answer (medium, 10 minutes)
+# ## 01.5 Say what is wrong with an answer (medium, 10 minutes)
 #
 # A task is clear when a program can tell a bad output from a good one. Write `problems(answer)` for the teaching assistant. It returns a list
 # of names, empty for an answer without problems:
