@@ -166,37 +166,36 @@ def length_histogram(texts: dict[str, Sequence[str]], what: str = "question") ->
 def learning_curve(rows: Sequence[dict[str, Any]], others: dict[str, dict[str, Any]]) -> None:
     """Change in NLL against the number of training rows, on unseen facts and on reworded known ones.
 
-    `rows` and the values of `others` (further runs, drawn beside the curve) hold `rows` and, for `unseen` and
-    `reworded`, `_change`, `_low` and `_high`.
+    `rows` are the points of the curve; `others` are runs that share the number of rows of one point and are drawn to
+    the right of it. All hold `rows` and, for `unseen` and `reworded`, `_change`, `_low` and `_high`.
     """
-    figure, axes = new_figure(width=8, height=3.6, columns=2)
+    figure, axes = new_figure(width=8, height=3.8, columns=2)
     panels = {"unseen": "facts nobody trained on", "reworded": "new wordings of trained facts"}
-    sizes = [row["rows"] for row in rows]
+    sizes, places = [row["rows"] for row in rows], list(range(len(rows)))
+    apart = [len(rows) + 0.4 + i for i in range(len(others))]
+    size = next(iter(others.values()))["rows"]
     for ax, (name, title) in zip(axes, panels.items(), strict=True):
         ax.axhline(0, color=BEFORE, linewidth=1, linestyle=":")
-        ax.annotate("untuned", (sizes[0], 0), xytext=(0, 3), textcoords="offset points", color=BEFORE, fontsize=8)
-        ax.errorbar(
-            sizes, [row[f"{name}_change"] for row in rows], _spans(rows, name), fmt="o-", color=AFTER, capsize=3
-        )
-        from_top = sorted(others, key=lambda label: -others[label][f"{name}_change"])  # so that no two lines cross
-        for i, ((label, row), mark) in enumerate(zip(others.items(), ("D", "X", "s"), strict=False)):
-            x, y = row["rows"] * (1.14 + 0.14 * i), row[f"{name}_change"]  # beside the point of the curve, not on it
-            ax.errorbar([x], [y], _spans([row], name), fmt=mark, color=ACCENT, capsize=3)
-            leader = {"arrowstyle": "-", "color": ACCENT, "lw": 0.6}
-            ax.annotate(label, (x, y), xytext=(0.98, 0.84 - 0.12 * from_top.index(label)), textcoords="axes fraction",
-                        ha="right", fontsize=8, color=ACCENT, arrowprops=leader)  # fmt: skip
-        ax.set_xscale("log", base=2)
-        ax.set_xticks(sizes, [str(size) for size in sizes])
-        ax.minorticks_off()
-        ax.set(title=title, xlabel="training rows (each read once)")
+        ax.annotate("untuned", (0, 0), xytext=(0, 3), textcoords="offset points", color=BEFORE, fontsize=8)
+        change = [row[f"{name}_change"] for row in rows]
+        ax.errorbar(places, change, _spans(rows, name), fmt="o-", color=AFTER, capsize=3)
+        same = sizes.index(size)
+        ax.plot([same, apart[-1] + 0.4], [change[same]] * 2, "--", color=AFTER, linewidth=0.8)
+        found = list(others.values())
+        spans = _spans(found, name)
+        ax.errorbar(apart, [row[f"{name}_change"] for row in found], spans, fmt="D", color=ACCENT, capsize=3)
+        ax.set_xticks(places + apart, [*map(str, sizes), *others], fontsize=8)
+        ax.set(title=title, xlabel=f"training rows, each read once; red: {size} rows")
     axes[0].set_ylabel("change in NLL (nats per token)")
     low, high = min(ax.get_ylim()[0] for ax in axes), max(ax.get_ylim()[1] for ax in axes)
     for ax in axes:
         ax.set_ylim(low, high)
     first, last = rows[0], rows[-1]
     told = [f"{title} {first[f'{n}_change']:+.2f} to {last[f'{n}_change']:+.2f}" for n, title in panels.items()]
-    sentence = f"Change in NLL against the untuned model from {sizes[0]} to {sizes[-1]} rows, nats per token: {'; '.join(told)}."
-    show(figure, f"Two line plots with 95 % intervals over the number of training rows. {sentence}", sentence)
+    sentence = (
+        f"Change in NLL against the untuned model from {sizes[0]} to {sizes[-1]} rows, nats per token: {'; '.join(told)}."
+    )
+    show(figure, f"Two plots with 95 % intervals over the number of training rows, {len(others)} runs beside. {sentence}", sentence)
 
 
 def _spans(rows: Sequence[dict[str, Any]], name: str) -> list[list[float]]:

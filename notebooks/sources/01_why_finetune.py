@@ -236,7 +236,7 @@ print(f"{len(asked)} prompts x {len(ways)} ways = {len(asked) * len(ways)} answe
 # %% [markdown]
 # ### Staying on topic
 #
-# `is_redirect` looks at the first two sentences: do they name fine-tuning and turn back? Lesson 04 checks this rule against
+# `is_redirect` looks at the first three sentences: do they name fine-tuning and turn back? Lesson 04 checks this rule against
 # answers labeled by hand. There are two ways to fail: answering an off-topic question, and turning back a good one.
 #
 # **Predict, then run.** Which way of asking turns back most off-topic questions? Which one turns back good ones too?

@@ -205,8 +205,8 @@ for name, part in {"unseen facts": unseen, "new wordings": reworded, "off-topic"
     print(f"{name:13} {len(part):4} rows, for example: {part[0]['question']}")
 
 # %% [markdown]
-# How do you count redirects over many answers? With a rule: an answer counts when its first two sentences name fine-tuning and
-# turn back. A rule is a measuring instrument, so check it first, on answers labelled by hand.
+# How do you count redirects over many answers? With a rule: an answer counts when one of its first three sentences names fine-tuning and
+# turns back. A rule is a measuring instrument, so check it first, on answers labelled by hand.
 
 # %%
 from finetune_utils.data import load_rows
@@ -217,6 +217,9 @@ rule = check_rule([is_redirect(row["answer"]) for row in labelled], [row["redire
 print(f"The rule against hand labels: {rule}.")
 
 # %% [markdown]
+# The output above, and the redirect rates below, are from a stored run with the first `256` labelled rows and the rule as it was then. Since then
+# the file has grown to {{data.redirect_labels.rows}} rows and the rule was sharpened, so your run prints slightly different figures.
+#
 # ## The baseline: the untuned model
 #
 # Measure before you train. The negative log-likelihood (NLL) per token says how surprised a model is by the reference
@@ -515,7 +518,7 @@ course.check_run(
 # * One seed shows one run. The ranges in "Check your run" come from several; a single run can sit anywhere in them.
 # * The tuned model states wrong facts in a confident voice. A low NLL on reference answers does not make free answers true.
 # * Questions that sound like the topic are turned back in only {{lesson04.near_redirect_tuned:.0%}} of cases. The model listens to words more than to meaning.
-# * The redirect rule reads only the first two sentences, and it was checked on answers like these. Other data need another rule and another check.
+# * The redirect rule reads only the first three sentences, and it was checked on answers like these. Other data need another rule and another check.
 # * On a GPU the profile trains a larger model; its numbers differ and no stored run exists for it yet.
 #
 # ## Further reading

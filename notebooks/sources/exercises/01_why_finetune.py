@@ -1,8 +1,14 @@
+# ---
+# jupyter:
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
 # %% [markdown]
-# # Exercises for lesson 01: Why fine-tune
+# # Exercises 01: Why fine-tune
 #
-# Five exercises, from easy to medium. They run in seconds on the tiny model, which has random weights, and need no network. Each is a
-# function for you to complete. The cell after it checks your work, and says what is likely wrong.
+# Five exercises; each takes five to ten minutes. They run in seconds on the tiny model, which has random weights, and need no network. Replace what
+# stands below each task, run the cell, then run the check in the next cell. A failing check says what is probably wrong. Solutions:
+# `notebooks/solutions/01_why_finetune.ipynb`.
 
 # %% [markdown]
 # ## 01.1 A model that counts (easy, 5 minutes)
@@ -57,10 +63,12 @@ assert next_word("a b", "b") == {}, "'b' ends the text and is followed by nothin
 # %%
 import torch
 
+from finetune_utils import hardware
 from finetune_utils.models import load_model
 from finetune_utils.nll import token_nll
 
-model, tokenizer = load_model("tiny")
+hardware.quiet()
+model, tokenizer = load_model("tiny", say=lambda message: None)
 prompt_ids = tokenizer("The capital of France is")["input_ids"]
 answer_ids = tokenizer(" Paris, of course.")["input_ids"]
 
