@@ -836,8 +836,8 @@ drawn = {name: ([cut[i] for i in batch], width) for name, (batch, width) in layo
 plots.batch_layouts(drawn, packed=drawn["dynamic"][0])
 
 # %% [markdown]
-# Your count and the collator of the package must agree. (By default it rounds lengths up to a multiple of 8: a
-# few more pads, but fewer different shapes, which is quicker.)
+# Your count and the collator of the package must agree. (By default it rounds lengths up to a multiple of 8: some
+# more pads, but fewer different shapes.)
 
 # %%
 pads = {}

@@ -5,6 +5,8 @@ import pytest
 
 matplotlib.use("Agg")
 
+import matplotlib.pyplot as plt
+
 from finetune_utils import plots
 
 
@@ -14,7 +16,7 @@ def shown(monkeypatch):
     calls = []
     monkeypatch.setattr(plots, "show", lambda *parts: calls.append(parts))
     yield calls
-    plots.plt.close("all")
+    plt.close("all")
 
 
 def test_a_limit_cuts_only_longer_rows(shown):
