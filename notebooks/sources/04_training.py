@@ -304,9 +304,7 @@ change = {name: nll_difference(before[name], after[name], groups[name]) for name
 table = [
     {
         "test rows": {"unseen": "unseen facts", "reworded": "new wordings of trained facts (recall)"}[name],
-        "rows": len(examples[name]),
-        "untuned NLL": before[name].mean,
-        "tuned NLL": after[name].mean,
+        "rows": len(examples[name]), "untuned NLL": before[name].mean, "tuned NLL": after[name].mean,
         "change, 95 % interval by fact": str(change[name]),
         "relative": f"{after[name].mean / before[name].mean - 1:+.0%}",
     }
@@ -497,8 +495,7 @@ course.check_run(
     unseen_change=change["unseen"].estimate, unseen_low=change["unseen"].low, unseen_high=change["unseen"].high,
     reworded_untuned=before["reworded"].mean, reworded_tuned=after["reworded"].mean,
     reworded_drop=1 - after["reworded"].mean / before["reworded"].mean,
-    redirect_untuned=rate([is_redirect(a) for a in untuned_off]).estimate,
-    redirect_tuned=rate([is_redirect(a) for a in tuned_off]).estimate,
+    redirect_untuned=rate([is_redirect(a) for a in untuned_off]).estimate, redirect_tuned=rate([is_redirect(a) for a in tuned_off]).estimate,
     wrong_redirect_untuned=rate([is_redirect(a) for a in untuned_on]).estimate,
     wrong_redirect_tuned=rate([is_redirect(a) for a in tuned_on]).estimate, near_redirect_tuned=trapped.estimate,
     stopped_early=too_much.stopped_early, resume_gap=(whole - resumed).abs().max().item(), same_text=same_text,

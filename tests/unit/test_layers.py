@@ -17,7 +17,7 @@ LAYERS = [
     "weights", "lora", "quick_lora", "memory", "models",
     "checkpoints", "training", "generation", "evaluation",
     "results", "sources", "placeholders", "outputs", "exercises", "headless", "readme", "notebooks", "ranges",
-    "course", "studies", "plots", "doctor",
+    "course", "studies", "canvas", "plots", "doctor",
     "runs", "trials", "assistant",
     "run_record", "quickstart", "commands", "measure",
     "__main__",
