@@ -192,10 +192,12 @@ def learning_curve(rows: Sequence[dict[str, Any]], others: dict[str, dict[str, A
         ax.set_ylim(low, high)
     first, last = rows[0], rows[-1]
     told = [f"{title} {first[f'{n}_change']:+.2f} to {last[f'{n}_change']:+.2f}" for n, title in panels.items()]
-    sentence = (
-        f"Change in NLL against the untuned model from {sizes[0]} to {sizes[-1]} rows, nats per token: {'; '.join(told)}."
+    sentence = f"Change in NLL against the untuned model from {sizes[0]} to {sizes[-1]} rows, nats per token: {'; '.join(told)}."
+    show(
+        figure,
+        f"Two plots with 95 % intervals over the number of training rows, {len(others)} runs beside. {sentence}",
+        sentence,
     )
-    show(figure, f"Two plots with 95 % intervals over the number of training rows, {len(others)} runs beside. {sentence}", sentence)
 
 
 def _spans(rows: Sequence[dict[str, Any]], name: str) -> list[list[float]]:
