@@ -615,13 +615,15 @@ plots.learning_curve(points, {"one wording a fact": diverse, "swapped answers": 
 # These rows are stored too; `make study NAME=learning_curve` makes them again. Bars are 95 % intervals over facts. Lower is better.
 #
 # * **Quantity.** With {{study.learning_curve.smallest_rows}} rows, NLL on unseen facts changed by {{study.learning_curve.smallest_unseen_change:+.2f}} nats
-#   per token, with {{study.learning_curve.largest_rows}} rows by {{study.learning_curve.largest_unseen_change:+.2f}}. Look where the curve flattens: rows beyond that point cost work and buy little *of this kind*.
+#   per token, with {{study.learning_curve.largest_rows}} rows by {{study.learning_curve.largest_unseen_change:+.2f}}. Ask of every doubling what it bought, and what it would cost you to write the rows.
 # * **Diversity.** The same number of rows from four times as many facts gave {{study.learning_curve.one_wording_unseen_change:+.2f}} on unseen facts, against
-#   {{study.learning_curve.same_unseen_change:+.2f}} on the curve, and {{study.learning_curve.one_wording_reworded_change:+.2f}} against {{study.learning_curve.same_reworded_change:+.2f}} on recall.
-# * **Quality.** With swapped answers it was {{study.learning_curve.swapped_unseen_change:+.2f}} on unseen facts and {{study.learning_curve.swapped_reworded_change:+.2f}} on recall.
+#   {{study.learning_curve.same_unseen_change:+.2f}} on the curve, and {{study.learning_curve.one_wording_reworded_change:+.2f}} against {{study.learning_curve.same_reworded_change:+.2f}} on recall, where each answer
+#   was read once instead of four times.
+# * **Quality.** With swapped answers it was {{study.learning_curve.swapped_unseen_change:+.2f}} on unseen facts. On recall it was {{study.learning_curve.swapped_reworded_change:+.2f}}, against
+#   {{study.learning_curve.same_reworded_change:+.2f}} on the curve, although every single answer was wrong.
 #
-# No run was told the facts on the left, so the left panel measures the manner of answering. Whether a row is true can only
-# show on the right. One score never shows everything.
+# Think about the last point. NLL asks how well the model predicts the right sentence, word by word. A run that has read the sentence predicts it well, wherever it stood. So a
+# good score does not say that your rows are right. Only reading them does.
 #
 # ## One point, run again
 #
@@ -698,7 +700,7 @@ course.check_run(
 # * Templates stamp out sameness: {{lesson02.distinct_stamped:.0%}} distinct bigrams against {{lesson02.distinct_written:.0%}}.
 # * Patterns find some personal data. Permission is a separate question, and it comes first.
 # * Split by what you want the model to generalize to. A row-wise split gave a photocopier {{lesson02.lookup_row:.0%}}.
-# * More rows, more varied rows and right rows are three different things, and they move different scores.
+# * More rows, more varied rows and right rows are three different things. A score can miss that rows are wrong; a reader does not.
 #
 # ## Where this breaks
 #

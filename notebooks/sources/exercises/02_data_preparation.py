@@ -16,7 +16,7 @@ from finetune_utils.quality import near_duplicates, words_of
 from finetune_utils.runs import course_rows
 
 # %% [markdown]
-# ## 1. Choose the right template (easy, 5 minutes)
+# ## 02.1 Choose the right template (easy, 5 minutes)
 #
 # Write `hydrate(row)` for a row with `instruction` and `input`. If the input holds nothing but spaces or line breaks, or is
 # absent, use the template `WITHOUT`, else `WITH`.
@@ -53,7 +53,7 @@ assert "### Input:\nb a\n" in full, "When there is an input, it has to stand in 
 print("Right.")
 
 # %% [markdown]
-# ## 2. Measure a leak (easy, 5 minutes)
+# ## 02.2 Measure a leak (easy, 5 minutes)
 #
 # Write `leak(train, test, key)`: the share of test rows whose value of `key` also occurs among the training rows.
 #
@@ -82,7 +82,7 @@ assert leak(train, test, "question") == 0, "No question occurs in both parts, so
 print("Right: by question the split looks clean, by answer it is not.")
 
 # %% [markdown]
-# ## 3. Split by group, on every machine the same (medium, 12 minutes)
+# ## 02.3 Split by group, on every machine the same (medium, 12 minutes)
 #
 # Write `split(rows, key, share)` that returns `(train, test)`. All rows with an equal `key` land on the same side, `share` of the distinct keys
 # (rounded) go to train, and the result must not depend on the order of the rows: shuffle them, and every row stays on its side.
@@ -124,7 +124,7 @@ assert facts[0] != set("abcdefgh"), "Alphabetical order is no chance order: fact
 print("Right.")
 
 # %% [markdown]
-# ## 4. Write a pair (medium, 10 minutes)
+# ## 02.4 Write a pair (medium, 10 minutes)
 #
 # Nobody has asked about the option `--format` of the README yet. Read that part, then write one pair of your own about it.
 # The question: at least four words, in a user's voice. The answer: at most 30 words, names both output formats and which of them is the default.
@@ -163,7 +163,7 @@ assert not alike, f"Your question is nearly a copy of {alike[0]!r}: ask it in an
 print("A good pair. Read it once more: would you be content if a model answered so?")
 
 # %% [markdown]
-# ## 5. Find stamped rows (harder, 15 minutes)
+# ## 02.5 Find stamped rows (harder, 15 minutes)
 #
 # Write `opening_share(texts, words)`: the share of texts that begin with the most frequent opening of so many words. Letter case does not
 # matter. Texts with fewer words than that count as texts, but have no opening.
