@@ -931,9 +931,10 @@ for _ in range(1 if PROFILE == "smoke" else 2):
 plots.batching_speed(speed)
 
 # %% [markdown]
-# The big gain is to leave the fixed length. After that little padding is left to save, and the plans are close.
+# The big gain is to leave the fixed length: every other plan was several times as fast. After that little padding is left to save. The stored
+# timing rests on two turns on a busy machine, and its ranges overlap, so it does not put the other three plans in an order.
 # Packing has no padding at all. But on a CPU, attention is computed across the whole packed row, and what crosses a
-# border is thrown away. That costs a part of the gain. Packing is made for GPUs that know packed rows.
+# border is thrown away. That eats into what it saves. Packing is made for GPUs that know packed rows.
 #
 # The course's `train()` groups by length. The batches still come in random order.
 #
