@@ -103,7 +103,11 @@ def build(lessons: tuple[str, ...], check: bool, store: bool, force: bool, profi
 @click.option("--test-size", default=0.1, show_default=True, help="Share of the rows kept for testing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def finetune(data: Path, output: Path, as_json: bool, **options: Any) -> None:
-    """Fine-tune a model on the rows of DATA and measure it on rows it never saw."""
+    """Fine-tune a model on the rows of DATA and measure it on rows it never saw.
+
+    Two environment variables: FINETUNE_PRECISION=fp32 asks for float32, in which a resumed run ends in bit-identical
+    weights; FINETUNE_CHECKPOINT_SECONDS sets the time between checkpoints (default 110).
+    """
     from .commands import format_example
     from .quickstart import finetune as tune
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from .batch_plots import batch_layouts, batching_speed, row_lengths
 from .canvas import ACCENT, AFTER, BEFORE, CONTEXT, LiveLoss, new_figure, show
 
-__all__ = ["LiveLoss", "new_figure", "show"]
+__all__ = ["LiveLoss", "batch_layouts", "batching_speed", "new_figure", "row_lengths", "show"]
 
 
 def loss_curve(history: Sequence[dict[str, float]], label: str = "training loss") -> None:
@@ -110,9 +110,10 @@ def compare_ways(panels: dict[str, dict[str, Any]], baselines: dict[str, float] 
             ax.annotate("baseline", (baselines[title], -0.42), xytext=(3, 0), textcoords="offset points",
                         color=ACCENT, fontsize=8, va="center")  # fmt: skip
         ax.set_yticks(range(len(ways)), ways if ax is axes[0] else [""] * len(ways))
-        ax.set(xlim=(-0.05, 1.05), ylim=(len(ways) - 0.5, -0.65), xticks=[0, 0.5, 1])
+        top = 1.0 if max(x.high for x in results.values()) > 0.5 else 0.5
+        ax.set(xlim=(-0.05 * top, 1.05 * top), ylim=(len(ways) - 0.5, -0.65), xticks=[0, top / 2, top])
         ax.set_title(title, fontsize=9)
-    figure.supxlabel("from 0 (none) to 1 (all), with 95 % interval", fontsize=9)
+    figure.supxlabel("share or overlap, from 0 (none) to 1 (all), with 95 % interval", fontsize=9)
     parts = [f"{title.replace(chr(10), ' ')}: " + ", ".join(f"{way} {x.estimate:.2f}" for way, x in results.items())
              for title, results in panels.items()]  # fmt: skip
     sentence = "; ".join(parts) + "."
@@ -227,92 +228,3 @@ def promise_and_truth(rows: Sequence[dict[str, Any]]) -> None:
     parts = [f"{r['split']} promised {r['held_out_change']:+.2f} and gave {r['unseen_change']:+.2f}" for r in rows]
     sentence = f"Change in NLL, nats per token: {'; '.join(parts)}."
     show(figure, f"Dot plot with 95 % intervals, two points for each way to split. {sentence}", sentence)
-
-
-def row_lengths(lengths: Sequence[int], limit: int) -> None:
-    """How many rows have which length in tokens, and which of them a limit would cut."""
-    figure, ax = new_figure(height=2.8)
-    width = max(1, round((max(lengths) - min(lengths)) / 30))
-    border = limit + 0.5  # no bar stands on both sides of it
-    first = border - width * math.ceil((border - min(lengths)) / width)
-    edges = [first + i * width for i in range(math.ceil((max(lengths) + 1 - first) / width) + 1)]
-    _, _, bars = ax.hist(lengths, bins=edges, color=AFTER, edgecolor="white", linewidth=0.4)
-    for left, patch in zip(edges, bars, strict=False):
-        if left >= border:
-            patch.set(facecolor=ACCENT, hatch="///")
-    ax.axvline(border, color=ACCENT, linestyle="--", linewidth=1)
-    ax.yaxis.get_major_locator().set_params(integer=True)
-    cut = sum(length > limit for length in lengths)
-    ax.annotate(f"limit {limit}: {cut:,} rows cut", (border, 1), xycoords=("data", "axes fraction"), xytext=(5, -12),
-                textcoords="offset points", color=ACCENT)  # fmt: skip
-    ax.set(xlabel="length of a row (tokens, prompt and answer)", ylabel="rows")
-    ax.margins(y=0.2)
-    middle = sorted(lengths)[len(lengths) // 2]
-    sentence = (
-        f"Rows have {min(lengths)} to {max(lengths)} tokens, half of them at most {middle}; "
-        f"a limit of {limit} cuts {cut:,} of {len(lengths):,} ({cut / len(lengths):.0%})."
-    )
-    show(figure, f"Histogram of row lengths with a line at {limit} tokens. {sentence}", sentence)
-
-
-def batch_layouts(
-    batches: dict[str, tuple[Sequence[tuple[int, int]], int | None]], packed: Sequence[tuple[int, int]]
-) -> None:
-    """Batches as pictures: prompt, answer and padding of each row.
-
-    `batches` maps a plan to its rows as (prompt tokens, answer tokens) and its width (None: the longest row); the rows of
-    `packed` are drawn one behind the other.
-    """
-    figure, axes = new_figure(height=4.6, rows=len(batches) + 1)
-    padding, ends = {}, [sum(map(sum, packed))]
-    for ax, (name, (rows, width)) in zip(axes, batches.items(), strict=False):
-        width = width or max(map(sum, rows))
-        ends.append(width)
-        for place, (prompt, answer) in enumerate(rows):
-            _draw_row(ax, place, [(0, prompt, answer)], width)
-        padding[name] = 1 - sum(map(sum, rows)) / (width * len(rows))
-        ax.set_title(f"{name}: {len(rows)} x {width} positions, {padding[name]:.0%} padding", fontsize=9, loc="left")
-    starts = [sum(map(sum, packed[:i])) for i in range(len(packed))]
-    _draw_row(axes[-1], 0, [(start, *row) for start, row in zip(starts, packed, strict=True)], ends[0])
-    axes[-1].set_title(f"packed: 1 x {ends[0]} positions, no padding", fontsize=9, loc="left")
-    for ax in axes:
-        ax.set(xlim=(0, max(ends)), ylim=(len(packed) - 0.4, -0.6), yticks=[])
-        ax.grid(False)
-        ax.label_outer()
-    axes[-1].set_xlabel("position (light: prompt, dark: answer, hatched: padding)")
-    sentence = "Padding: " + ", ".join(f"{name} {share:.0%}" for name, share in padding.items()) + ", packed 0%."
-    show(figure, f"One batch of each plan, drawn row by row. {sentence}", sentence)
-
-
-def _draw_row(ax: Any, place: int, parts: Sequence[tuple[int, int, int]], width: int) -> None:
-    """Draw (start, prompt tokens, answer tokens) parts and the padding up to `width`."""
-    for start, prompt, answer in parts:
-        ax.broken_barh([(start, prompt)], (place - 0.4, 0.8), facecolor="#a9c4e4", edgecolor="white", linewidth=0.5)
-        ax.broken_barh([(start + prompt, answer)], (place - 0.4, 0.8), facecolor=AFTER)
-    end = sum(parts[-1])
-    ax.broken_barh(
-        [(end, width - end)], (place - 0.4, 0.8), facecolor="white", edgecolor=CONTEXT, hatch="////", linewidth=0
-    )
-
-
-def batching_speed(speed: dict[str, Sequence[float]]) -> None:
-    """Rows per second of each plan: the bar is the mean of the tries, the dots are the tries."""
-    figure, ax = new_figure(height=0.9 + 0.4 * len(speed))
-    means = {name: sum(tries) / len(tries) for name, tries in speed.items()}
-    first = next(iter(means))
-    for place, (name, tries) in enumerate(speed.items()):
-        ax.barh(place, means[name], height=0.6, color=BEFORE if name == first else AFTER)
-        ax.plot(tries, [place] * len(tries), "o", color="black", markerfacecolor="white", markersize=4)
-        ax.annotate(f"{means[name]:.1f}", (max(tries), place), xytext=(8, 0), textcoords="offset points", va="center")
-    ax.set_yticks(range(len(speed)), list(speed))
-    ax.invert_yaxis()
-    ax.grid(axis="y", visible=False)
-    ax.set(xlabel="rows per second, forward pass (dots: single tries)")
-    ax.margins(x=0.12)
-    others = [
-        f"{name} {means[name] / means[first]:.1f} x ({min(t) / means[first]:.1f} to {max(t) / means[first]:.1f})"
-        for name, t in speed.items()
-        if name != first
-    ]
-    sentence = f"{first}: {means[first]:.1f} rows/s. Against that, {', '.join(others)}."
-    show(figure, f"Bar chart of rows per second by plan. {sentence}", sentence)

@@ -21,6 +21,7 @@ class _LoraLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, w: torch.Tensor, a: torch.Tensor, b: torch.Tensor, s: float) -> Any:
+        """Two products added into the output of the frozen layer."""
         flat = x.reshape(-1, x.shape[-1]).to(w.dtype)
         a16, b16 = a.to(w.dtype), (b * s).to(w.dtype)
         down = flat @ a16.T
@@ -32,6 +33,7 @@ class _LoraLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        """Gradients of x, A and B; the frozen W gets none."""
         flat, down, w, a16, b16 = ctx.saved_tensors
         grad = grad.reshape(-1, grad.shape[-1]).to(w.dtype)
         up = grad @ b16

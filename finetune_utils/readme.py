@@ -60,6 +60,7 @@ def fill_readme(text: str, root: Path = ROOT) -> str:
     tables = {"lessons": lesson_map, "results": results_table}
 
     def fill(match: re.Match[str]) -> str:
+        """The markers with today's table between them."""
         if match[2] not in tables:
             raise UserError(f"README.md: unknown table {match[2]!r}; known are {', '.join(tables)}.")
         return match[1] + tables[match[2]](root) + match[3]

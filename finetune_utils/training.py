@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import transformers
 from torch.utils.data import SequentialSampler
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 from .batching import SupervisedCollator, can_skip_logits, example_order
 from .checkpoints import remove_checkpoints, run_trainer
@@ -25,6 +25,7 @@ from .nll import token_nll
 from .progress import bar
 from .quick_lora import plain_attention, quick_lora
 from .tokenization import Example, check_ends
+from .watcher import Watcher
 
 # Seconds between checkpoints: a killed run loses less than two minutes.
 CHECKPOINT_SECONDS = float(os.environ.get("FINETUNE_CHECKPOINT_SECONDS") or 110)
@@ -80,6 +81,11 @@ class TrainSettings:
                 f"learning_rate is {self.learning_rate}: it must lie between 0 and 1; usual are 1e-5 to 1e-3."
             )
 
+    @property
+    def step_size(self) -> int:
+        """Examples that decide one optimizer step."""
+        return self.batch_size * self.accumulation
+
 
 def default_learning_rate(full: bool) -> float:
     """LoRA trains few weights that start at zero, so it takes larger steps than full fine-tuning."""
@@ -119,63 +125,6 @@ class _OrderedTrainer(Trainer):
         return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
 
 
-class _Watcher(TrainerCallback):
-    """Records every step, moves the bar, asks for checkpoints, scores, and stops early."""
-
-    def __init__(self, settings: TrainSettings, per_epoch: float, progress: Any, score: Callable[[], float] | None,
-                 on_step: Callable[[dict[str, float]], None] | None, checkpoints: bool) -> None:  # fmt: skip
-        self.settings, self.per_epoch, self.progress, self.score = settings, per_epoch, progress, score
-        self.on_step, self.checkpoints = on_step, checkpoints
-        self.history: list[dict[str, float]] = []
-        self.started = self.saved = time.perf_counter()
-        self.best: tuple[float, int, dict[str, torch.Tensor]] | None = None
-        self.worse, self.stopped_early, self.first_step = 0, False, 0
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.started = self.saved = time.perf_counter()
-        self.first_step = state.global_step
-        if self.progress is not None:
-            self.progress.update(state.global_step)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        if not logs or "loss" not in logs:
-            return
-        entry = {"step": state.global_step, "epoch": state.global_step / self.per_epoch}
-        entry |= {name: float(logs[name]) for name in ("loss", "learning_rate", "grad_norm") if name in logs}
-        entry["seconds"] = time.perf_counter() - self.started
-        if self.history and self.history[-1]["step"] == state.global_step:  # the score came first
-            entry = self.history.pop() | entry
-        self.history.append(entry)
-        if self.progress is not None:
-            self.progress.set_postfix_str(f"loss {entry['loss']:.3f}", refresh=False)
-            self.progress.update(1)
-        if self.on_step:
-            self.on_step(entry)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> Any:
-        every = self.settings.evaluate_every or state.max_steps
-        if self.score and state.global_step % every == 0:
-            self._score(state.global_step, model, control)
-        every = self.settings.checkpoint_every
-        due = state.global_step % every == 0 if every else time.perf_counter() - self.saved > CHECKPOINT_SECONDS
-        if self.checkpoints and due:
-            control.should_save = True
-            self.saved = time.perf_counter()
-        return control
-
-    def _score(self, step: int, model: Any, control: Any) -> None:
-        value = self.score()
-        model.train()
-        self.history.append({"step": step, "epoch": step / self.per_epoch, "eval_nll": value})
-        if self.best is None or value < self.best[0]:
-            kept = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
-            self.best, self.worse = (value, step, kept if self.settings.patience else {}), 0
-        else:
-            self.worse += 1
-        if self.settings.patience and self.worse >= self.settings.patience:
-            control.should_training_stop = self.stopped_early = True
-
-
 def train(
     model: Any,
     tokenizer: Any,
@@ -197,7 +146,7 @@ def train(
         eval_examples: scored (token-weighted NLL) every `settings.evaluate_every` steps.
         precision: default: what `choose_precision` finds for the model's device.
         output: folder for checkpoints, at least one every two minutes; removed when the run completes, unless
-            `keep_checkpoints` (then the caller removes them once the weights are safe).
+            `keep_checkpoints` (the caller removes them once the weights are safe).
         resume: go on from the last checkpoint in `output`, to the weights an uninterrupted run reaches.
         on_step: called with each entry of the history, for a live plot.
 
@@ -208,48 +157,91 @@ def train(
     if not examples:
         raise UserError("There are no examples to train on.")
     check_ends(examples, tokenizer)
-    device = next(model.parameters()).device
-    precision = precision or choose_precision(device)
+    precision = precision or choose_precision(next(model.parameters()).device)
     use_fast_fp32()
     set_seed(settings.seed)
-    step_size = settings.batch_size * settings.accumulation
-    order = example_order(
-        [len(e["input_ids"]) for e in examples], settings.batch_size, settings.accumulation, settings.epochs,
-        settings.max_steps, settings.seed, settings.group_by_length, settings.shuffle,
-    )  # fmt: skip
-    steps = math.ceil(len(order) / step_size)
-    score = (lambda: token_nll(model, eval_examples, tokenizer).mean) if eval_examples else None
+    order = [examples[i] for i in _order(examples, settings)]
     with contextlib.ExitStack() as stack:
         folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="finetune-")))
-        progress_bar = stack.enter_context(bar(steps, "Training", "step", progress))
-        watcher = _Watcher(settings, len(examples) / step_size, progress_bar, score, on_step, output is not None)
-        trainer = _OrderedTrainer(
-            model=model,
-            args=_arguments(folder, settings, steps, precision, device, learning_rate_of(model, settings)),
-            train_dataset=[examples[i] for i in order],
-            data_collator=SupervisedCollator(tokenizer.pad_token_id, sparse=can_skip_logits()),
-            callbacks=[watcher],
-        )
-        trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
-        stack.enter_context(quick_lora(model))
-        stack.enter_context(plain_attention(model, max(len(e["input_ids"]) for e in examples)))
-        started = time.perf_counter()
-        run_trainer(trainer, folder, resume)
-        seconds = time.perf_counter() - started
+        progress_bar = stack.enter_context(bar(_steps(order, settings), "Training", "step", progress))
+        watcher = Watcher(settings, len(examples) / settings.step_size, progress_bar, on_step=on_step)
+        watcher.score = (lambda: token_nll(model, eval_examples, tokenizer).mean) if eval_examples else None
+        watcher.checkpoint_seconds = CHECKPOINT_SECONDS if output else math.inf
+        trainer = _make_trainer(model, tokenizer, order, settings, precision, folder, watcher)
+        seconds = _run(trainer, folder, resume)
         if output and not keep_checkpoints:
             remove_checkpoints(folder)
     if settings.patience and watcher.best:
         model.load_state_dict(watcher.best[2], strict=False)
     model.eval()
-    done = [
-        len(examples[i]["input_ids"])
-        for i in order[watcher.first_step * step_size : trainer.state.global_step * step_size]
-    ]
-    return TrainResult(
-        watcher.history, trainer.state.global_step, seconds, len(done) / seconds, sum(done) / seconds,
-        peak_memory_bytes(), trainer.state.total_flos, watcher.stopped_early, watcher.best[1] if watcher.best else None,
-        asdict(settings) | {"precision": precision.name, "learning_rate": learning_rate_of(model, settings)},
+    return _result(trainer, watcher, seconds, order, settings, precision)
+
+
+def _run(trainer: Trainer, folder: Path, resume: bool) -> float:
+    """Train with the quick steps that this machine has; returns seconds."""
+    longest = max(len(e["input_ids"]) for e in trainer.train_dataset)
+    with quick_lora(trainer.model), plain_attention(trainer.model, longest):
+        started = time.perf_counter()
+        run_trainer(trainer, folder, resume)
+        return time.perf_counter() - started
+
+
+def _order(examples: Sequence[Example], settings: TrainSettings) -> list[int]:
+    """Which example comes when, over the whole run."""
+    return example_order(
+        [len(e["input_ids"]) for e in examples], settings.batch_size, settings.accumulation, settings.epochs,
+        settings.max_steps, settings.seed, settings.group_by_length, settings.shuffle,
     )  # fmt: skip
+
+
+def _steps(order: Sequence[Example], settings: TrainSettings) -> int:
+    return math.ceil(len(order) / settings.step_size)
+
+
+def _make_trainer(
+    model: Any,
+    tokenizer: Any,
+    examples: list[Example],
+    settings: TrainSettings,
+    precision: Precision,
+    folder: Path,
+    watcher: Watcher,
+) -> Trainer:
+    device = next(model.parameters()).device
+    trainer = _OrderedTrainer(
+        model=model,
+        args=_arguments(
+            folder, settings, _steps(examples, settings), precision, device, learning_rate_of(model, settings)
+        ),
+        train_dataset=examples,
+        data_collator=SupervisedCollator(tokenizer.pad_token_id, sparse=can_skip_logits()),
+        callbacks=[watcher],
+    )
+    trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
+    return trainer
+
+
+def _result(
+    trainer: Trainer,
+    watcher: Watcher,
+    seconds: float,
+    order: Sequence[Example],
+    settings: TrainSettings,
+    precision: Precision,
+) -> TrainResult:
+    trained = order[watcher.first_step * settings.step_size : trainer.state.global_step * settings.step_size]
+    return TrainResult(
+        history=watcher.history,
+        steps=trainer.state.global_step,
+        seconds=seconds,
+        examples_per_second=len(trained) / seconds,
+        tokens_per_second=sum(len(e["input_ids"]) for e in trained) / seconds,
+        peak_memory_bytes=peak_memory_bytes(),
+        operations=trainer.state.total_flos,
+        stopped_early=watcher.stopped_early,
+        best_step=watcher.best[1] if watcher.best else None,
+        settings=asdict(settings) | {"precision": precision.name, "learning_rate": trainer.args.learning_rate},
+    )
 
 
 def learning_rate_of(model: Any, settings: TrainSettings) -> float:

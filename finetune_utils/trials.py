@@ -66,6 +66,7 @@ def run_trial(
     model = add_lora(base, seed=settings.seed)
 
     def encode(part: Sequence[Row]) -> list[Example]:
+        """Tokens and labels with the assistant's prompt."""
         return tokenize_rows(part, tokenizer, ASSISTANT_TEMPLATE).examples
 
     sets = {name: encode(part) for name, part in tests.items()}

@@ -217,9 +217,6 @@ rule = check_rule([is_redirect(row["answer"]) for row in labelled], [row["redire
 print(f"The rule against hand labels: {rule}.")
 
 # %% [markdown]
-# The output above, and the redirect rates below, are from a stored run with the first `256` labelled rows and the rule as it was then. Since then
-# the file has grown to {{data.redirect_labels.rows}} rows and the rule was sharpened, so your run prints slightly different figures.
-#
 # ## The baseline: the untuned model
 #
 # Measure before you train. The negative log-likelihood (NLL) per token says how surprised a model is by the reference
@@ -381,13 +378,15 @@ print(f"stopped early: {too_much.stopped_early}; kept the weights of step {too_m
 # The loss on the 30 rows keeps falling while the dev NLL turns upward: the model learns the rows by heart. `patience=2` stops the run after two scores
 # without improvement and goes back to the best weights. That is early stopping.
 #
-# The opposite is easier to overlook. With a learning rate that is far too small, nothing goes wrong and nothing is learned. The losses below go up
-# and down only because each step sees other rows; there is no trend.
+# The opposite is easier to overlook. With a learning rate that is far too small, nothing goes wrong and nothing is learned. Score the
+# same 30 rows before and after, because the losses of single steps go up and down with the rows they see.
 
 # %%
 underfit = add_lora(load_model(profile.model, say=lambda message: None)[0])
-too_little = train(underfit, tokenizer, small, TrainSettings(max_steps=min(8, steps), learning_rate=1e-6))
-print(f"loss of the first step {too_little.losses[0]:.2f}, of the last {too_little.losses[-1]:.2f} nats per token")
+at_first = token_nll(underfit, small, tokenizer).mean
+train(underfit, tokenizer, small, TrainSettings(max_steps=min(8, steps), learning_rate=1e-6))
+at_last = token_nll(underfit, small, tokenizer).mean
+print(f"NLL on the 30 rows: {at_first:.3f} before, {at_last:.3f} nats per token after {min(8, steps)} steps at rate 1e-6")
 del overfit, underfit, fresh
 
 # %% [markdown]
@@ -429,14 +428,15 @@ print({path.name: human_bytes(path.stat().st_size) for path in sorted(folder.glo
 # %%
 from finetune_utils.lora import attach_adapter
 
-reloaded = fast_copy(attach_adapter(load_model(profile.model, say=lambda message: None)[0], folder))
+base, _ = load_model(profile.model, dtype=next(tuned.parameters()).dtype, say=lambda message: None)
+reloaded = fast_copy(attach_adapter(base, folder))
 same_text = ask(reloaded, asked[:4]) == ask(fast, asked[:4])
 print("the reloaded model gives the same answers:", same_text)
 
 # %% [markdown]
-# If the line above says `False`, nothing is broken. While it trained, the model kept its frozen weights in 16 bits; the reloaded one starts from
-# 32-bit weights. After merging, the two round differently, and a near tie between two words can fall the other way. Load both in the same number format
-# and the answers agree.
+# Note the `dtype`. While it trained, the model kept its frozen weights in the number format that the first line of this lesson names.
+# Load it in another one and the sums round differently: a near tie between two words can then fall the other way, and an
+# answer changes although nothing is broken.
 #
 # A run can also die in the middle. The tiny random model shows what resuming means: one run goes through, the other is interrupted after six
 # steps and resumed from its checkpoint. **Predict:** are the final weights close, or equal?

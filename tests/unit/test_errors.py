@@ -74,3 +74,45 @@ def test_other_errors_pass_unchanged():
 )
 def test_memory_that_ran_out_is_recognized_whoever_says_so(error, expected):
     assert out_of_memory(error) is expected
+
+
+@pytest.mark.parametrize(
+    ("error", "number"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), errno.EACCES),
+        (Exception("Error while serializing: I/O error: No space left on device (os error 28)"), errno.ENOSPC),
+        (Exception("Error while serializing: I/O error: Permission denied (os error 13)"), errno.EACCES),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"), errno.ENOSPC),
+        (RuntimeError("[enforce fail at inline_container.cc:145] . PytorchStreamReader failed reading"), None),
+        (ValueError("the rank is 0"), None),
+        (UserError("the disk is full"), None),
+    ],
+)
+def test_the_refusal_of_the_system_is_found_behind_other_errors(error, number):
+    cause = system_error(error)
+    assert (cause.errno if cause else None) == number
+
+
+def test_only_refusals_to_write_are_turned_into_a_line():
+    with (
+        pytest.raises(UserError, match=r"out: found that it cannot be written \(no space left on device\); free some."),
+        writing("out", "free some"),
+    ):
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534")
+    for error in (ValueError("a bug"), UserError("already clear"), KeyboardInterrupt()):
+        with pytest.raises(type(error)) as caught, writing("out", "free some"):
+            raise error
+        assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"), True),
+        (RuntimeError("shape mismatch in memory_efficient_attention"), False),
+    ],
+)
+def test_memory_that_ran_out_is_recognized(error, full):
+    assert out_of_memory(error) is full

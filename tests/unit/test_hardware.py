@@ -63,6 +63,13 @@ def test_a_cpu_gets_bfloat16_only_where_the_hardware_multiplies_it(monkeypatch, 
     assert ("no fast 16-bit" in precision.reason) == (name == "fp32")
 
 
+@pytest.mark.parametrize(("value", "name"), [("fp32", "fp32"), ("bf16", "bf16"), ("", "bf16")])
+def test_the_environment_can_ask_for_float32(monkeypatch, value, name):
+    fake_cpu(monkeypatch, avx512_bf16=True)
+    monkeypatch.setenv("FINETUNE_PRECISION", value)
+    assert choose_precision(CPU).name == name
+
+
 def test_a_pytorch_without_these_checks_counts_as_a_cpu_without_bfloat16(monkeypatch):
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.delattr(torch.cpu, name, raising=False)

@@ -7,7 +7,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from finetune_utils import plots
+from finetune_utils import batch_plots as plots
 
 
 @pytest.fixture
