@@ -15,7 +15,7 @@ from typing import Any
 
 from . import hardware
 from .errors import os_reason
-from .profiles import Profile, get_profile
+from .profiles import Profile, get_profile, shrink_for_slow_cpu
 from .results import ROOT, Value, read_json, results_path, save_ranges, stored, update_lesson
 
 __all__ = ["check_run", "environment", "save_ranges", "show_table", "start", "stored"]
@@ -35,6 +35,8 @@ def start(profile_name: str) -> Profile:
     hardware.quiet()
     hardware.set_seed(0)
     here = hardware.describe()
+    if (profile.name, here["device"], here["precision"]) == ("cpu", "cpu", "fp32"):
+        profile = shrink_for_slow_cpu(profile)
     print(
         f"Device: {here['device']} ({here['device_name']}). "
         f"Precision: {here['precision']}, because {here['precision_reason']}."
@@ -43,6 +45,8 @@ def start(profile_name: str) -> Profile:
         f"Profile {profile.name}: model {profile.model}, up to {profile.train_rows:,} training rows "
         f"and {profile.eval_rows:,} scored rows, batches of {profile.batch_size}."
     )
+    if profile.shrunk:
+        print("Row counts are cut, because this CPU has no bfloat16: expect other numbers than in the text.")
     if here["device"] != "cpu" and profile.name == "cpu":
         print('GPU found: try PROFILE = "gpu".')
     return profile
@@ -69,7 +73,7 @@ def check_run(lesson: str, profile: str | Profile, root: Path = ROOT, **values: 
 
     Args:
         lesson: `lesson04`.
-        profile: the profile, or its name.
+        profile: the profile, or its name. One whose sizes were cut has no reference.
         root: the repository.
         **values: numbers or True / False, by name.
 
@@ -79,7 +83,9 @@ def check_run(lesson: str, profile: str | Profile, root: Path = ROOT, **values: 
     """
     name = profile if isinstance(profile, str) else profile.name
     numbers = {key: _plain(key, value) for key, value in values.items()}
-    ranges = read_json(results_path(name, root)).get("lessons", {}).get(lesson, {}).get("ranges", {})
+    shrunk = isinstance(profile, Profile) and profile.shrunk
+    stored_run = {} if shrunk else read_json(results_path(name, root)).get("lessons", {}).get(lesson, {})
+    ranges = stored_run.get("ranges", {})
     verdicts = {key: _verdict(value, ranges.get(key)) for key, value in numbers.items()}
     rows = [
         {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import UserError
 
@@ -17,10 +17,10 @@ class Profile:
         train_rows: training rows at most.
         eval_rows: rows at most in each scored (dev or test) set.
         generate_rows: prompts at most that are answered in one comparison.
-        epochs: passes over the training rows in the lesson's one real training run.
         batch_size: rows per training step.
         generate_batch_size: prompts answered at the same time.
         max_new_tokens: tokens at most in one answer.
+        shrunk: the sizes were cut for a slow CPU, so stored ranges do not apply.
     """
 
     name: str
@@ -28,19 +28,19 @@ class Profile:
     train_rows: int
     eval_rows: int
     generate_rows: int
-    epochs: float
     batch_size: int
     generate_batch_size: int
     max_new_tokens: int
+    shrunk: bool = False
 
 
 PROFILES: dict[str, Profile] = {
     # Seconds: every cell runs once, nothing is learned. For tests and for looking around.
-    "smoke": Profile("smoke", "smollm2-135m", 24, 12, 8, 1, 8, 8, 16),
+    "smoke": Profile("smoke", "smollm2-135m", 24, 12, 8, 8, 8, 16),
     # Minutes on two CPU cores: the numbers in the course come from this one.
-    "cpu": Profile("cpu", "smollm2-135m", 2_000, 400, 64, 1, 8, 32, 64),
+    "cpu": Profile("cpu", "smollm2-135m", 2_000, 400, 64, 8, 32, 64),
     # A free Colab T4: the larger sibling, same tokenizer and chat template.
-    "gpu": Profile("gpu", "HuggingFaceTB/SmolLM2-1.7B-Instruct", 2_000, 400, 128, 1, 16, 64, 64),
+    "gpu": Profile("gpu", "HuggingFaceTB/SmolLM2-1.7B-Instruct", 2_000, 400, 128, 16, 64, 64),
 }
 
 
@@ -53,3 +53,9 @@ def get_profile(name: str) -> Profile:
     if name not in PROFILES:
         raise UserError(f"Unknown profile {name!r}: choose one of {', '.join(PROFILES)}.")
     return PROFILES[name]
+
+
+def shrink_for_slow_cpu(profile: Profile) -> Profile:
+    """The same profile with row counts for a CPU without bfloat16, where every row takes two to three times as long."""
+    rows, scored, prompts = min(profile.train_rows, 400), min(profile.eval_rows, 120), min(profile.generate_rows, 32)
+    return replace(profile, train_rows=rows, eval_rows=scored, generate_rows=prompts, shrunk=True)

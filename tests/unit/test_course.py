@@ -36,13 +36,31 @@ def recorded(tmp_path):
 def test_start_says_where_it_runs_and_fixes_the_seed(capsys):
     draws = []
     for _ in range(2):
-        assert course.start("cpu") == PROFILES["cpu"]
+        assert course.start("smoke") == PROFILES["smoke"]
         draws.append((random.random(), float(np.random.rand()), float(torch.rand(1))))
     assert draws[0] == draws[1]
     told = capsys.readouterr().out
     assert "Device: cpu (x86_64). Precision: fp32, because a sentinel reason." in told
-    assert f"up to {PROFILES['cpu'].train_rows:,} training rows" in told
+    assert f"up to {PROFILES['smoke'].train_rows:,} training rows" in told
     assert "GPU" not in told
+    assert "cut" not in told
+
+
+def test_a_cpu_without_bfloat16_gets_fewer_rows_is_told_so_and_has_no_reference(tmp_path, capsys, monkeypatch, ranges):
+    small = course.start("cpu")
+    full = PROFILES["cpu"]
+    assert small.shrunk
+    assert (small.train_rows, small.eval_rows, small.generate_rows) == (400, 120, 32)
+    assert small.train_rows < full.train_rows
+    told = capsys.readouterr().out
+    assert "up to 400 training rows" in told
+    assert "Row counts are cut" in told
+    course.check_run("lesson04", small, tmp_path, nll=99.0)
+    assert "no reference yet" in capsys.readouterr().out
+    monkeypatch.setattr(hardware, "describe", lambda: {**CPU, "precision": "bf16"})
+    assert course.start("cpu") == full
+    monkeypatch.setattr(hardware, "describe", lambda: {**CPU, "device": "cuda", "device_name": "Tesla T4"})
+    assert course.start("gpu") == PROFILES["gpu"]
 
 
 def test_start_points_at_an_unused_gpu(capsys, monkeypatch):

@@ -122,12 +122,17 @@ def test_answers_are_short_and_complete(qa):
         assert not row["answer"].startswith(("Yes,", "No,", "Great question")), row["id"]
 
 
-def test_every_off_topic_answer_names_the_subject_and_wording_varies(qa):
+def test_redirects_open_in_one_of_three_ways_and_go_on_differently(qa):
+    """The opening is the signal that the model learns; only answers that point to urgent help begin with the help."""
     redirects = [row["answer"] for row in qa if row["topic"] in OFF_TOPICS]
     assert all("fine-tuning" in answer for answer in redirects)
-    openings = Counter(" ".join(answer.split()[:4]) for answer in redirects)
-    assert openings.most_common(1)[0][1] <= len(redirects) / 2
-    assert len(openings) > 60
+    openings = ("Let's keep to fine-tuning", "I stick to fine-tuning", "Sorry, I stay with fine-tuning")
+    shares = [sum(answer.startswith(opening) for answer in redirects) / len(redirects) for opening in openings]
+    assert all(0.25 < share < 0.4 for share in shares)
+    assert 0.9 < sum(shares) < 1
+    following = Counter(" ".join(answer.split("fine-tuning", 1)[1].split()[:3]) for answer in redirects)
+    assert following.most_common(1)[0][1] <= len(redirects) * 0.05
+    assert len(following) > 150
 
 
 def test_splitting_by_fact_keeps_answers_apart_and_by_row_does_not(qa):

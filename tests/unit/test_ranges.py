@@ -5,6 +5,7 @@ import json
 import pytest
 
 from finetune_utils.ranges import range_of, seeds_for
+from finetune_utils.results import ROOT, read_json, results_path
 
 
 def test_a_range_holds_what_was_seen_and_a_margin_of_its_span():
@@ -34,3 +35,31 @@ def test_seeds_come_from_studies_that_name_the_lesson_and_controls_are_left_out(
     (folder / "b.json").write_text(json.dumps({"settings": {}, "rows": [{"x": -3}]}))
     assert seeds_for("lesson77", tmp_path) == {"x": [7.5, 8.5]}
     assert seeds_for("lesson78", tmp_path) == {}
+
+
+def studies_of_seeds():
+    """Stored studies whose rows are seeds and controls of a lesson's run."""
+    found = []
+    for path in sorted((ROOT / "notebooks" / "studies").glob("*.json")):
+        study = read_json(path)
+        if "lesson" in study.get("settings", {}):
+            found.append(pytest.param(study, id=path.stem))
+    return found
+
+
+@pytest.mark.parametrize("study", studies_of_seeds())
+def test_every_stored_seed_passes_and_every_control_fails_the_check_of_its_lesson(study):
+    """A check that a run with shuffled answers or with learning rate 0 passes would be worth nothing."""
+    lesson = read_json(results_path("cpu"))["lessons"][study["settings"]["lesson"]]
+    ranges = lesson["ranges"]
+    controls = set()
+    for row in study["rows"]:
+        outside = [n for n, v in row.items() if n in ranges and not ranges[n][0] <= v <= ranges[n][1]]
+        if row["control"]:
+            controls.add(row["control"])
+            assert outside, f"the control {row['control']!r} passes"
+        else:
+            assert not outside, f"seed {row['seed']} fails {outside}"
+    assert "learning rate 0" in controls
+    assert len(controls) >= 2
+    assert len({row["seed"] for row in study["rows"]}) >= 3
