@@ -101,6 +101,12 @@ def per_fact(rows: Iterable[Row], wordings: int) -> list[Row]:
     return [row for group in groups.values() for row in group if row["id"] in kept]
 
 
+def stamp_answers(rows: Sequence[Row]) -> list[Row]:
+    """Give every fact the same empty answer, filled with the fact's name: fluent, never wrong, and no help."""
+    stamp = "{} is an important part of fine-tuning. It helps the model to learn better."
+    return [{**row, "answer": stamp.format(row["fact"].replace("-", " ").capitalize())} for row in rows]
+
+
 def swap_answers(rows: Sequence[Row]) -> list[Row]:
     """Give every fact the answer of the next one: good answers, all to the wrong question."""
     answers = {row["fact"]: row["answer"] for row in rows}

@@ -598,18 +598,19 @@ check_no_overlap({"train": dealt.train, "dev": dealt.dev, "test": dealt.unseen},
 # ## Quantity, diversity, quality
 #
 # How many rows do you need? Train on more and more of them and look. In this study every run reads each of its rows once, as you would after
-# collecting them, so more rows also mean more steps. Two further runs hold the number of rows fixed at {{study.learning_curve.same_rows}}:
+# collecting them, so more rows also mean more steps. Three further runs hold the number of rows fixed at {{study.learning_curve.same_rows}}:
 #
 # * *diversity*: as many rows, but every one about another fact;
-# * *quality*: the same rows, but every fact has the answer of another fact.
+# * *quality*, stamped: the same questions, but every answer is "... is an important part of fine-tuning. It helps the model to learn better.";
+# * *quality*, swapped: the same rows, but every fact has the good answer of another fact.
 #
-# **Predict:** where do the two lie, above or below the curve? On the left (unseen facts)? On the right (recall)?
+# **Predict:** where do the three lie, above or below the curve? On the left (unseen facts)? On the right (recall)?
 
 # %%
 curve = course.stored("study.learning_curve")
 points = [row for row in curve["rows"] if row["arm"] == "four wordings"]
-diverse, wrong = curve["rows"][len(points):]
-plots.learning_curve(points, {"one wording a fact": diverse, "swapped answers": wrong})
+labels = ("one wording a fact", "stamped answers", "swapped answers")
+plots.learning_curve(points, dict(zip(labels, curve["rows"][len(points):], strict=True)))
 
 # %% [markdown]
 # These rows are stored too; `make study NAME=learning_curve` makes them again. Bars are 95 % intervals over facts. Lower is better.
@@ -617,10 +618,12 @@ plots.learning_curve(points, {"one wording a fact": diverse, "swapped answers": 
 # * **Quantity.** With {{study.learning_curve.smallest_rows}} rows, NLL on unseen facts changed by {{study.learning_curve.smallest_unseen_change:+.2f}} nats
 #   per token, with {{study.learning_curve.largest_rows}} rows by {{study.learning_curve.largest_unseen_change:+.2f}}. Ask of every doubling what it bought, and what it would cost you to write the rows.
 # * **Diversity.** The same number of rows from four times as many facts gave {{study.learning_curve.one_wording_unseen_change:+.2f}} on unseen facts, against
-#   {{study.learning_curve.same_unseen_change:+.2f}} on the curve, and {{study.learning_curve.one_wording_reworded_change:+.2f}} against {{study.learning_curve.same_reworded_change:+.2f}} on recall, where each answer
-#   was read once instead of four times.
-# * **Quality.** With swapped answers it was {{study.learning_curve.swapped_unseen_change:+.2f}} on unseen facts. On recall it was {{study.learning_curve.swapped_reworded_change:+.2f}}, against
-#   {{study.learning_curve.same_reworded_change:+.2f}} on the curve, although every single answer was wrong.
+#   {{study.learning_curve.same_unseen_change:+.2f}} on the curve (paired difference {{study.learning_curve.one_wording_unseen_vs:+.2f}}, 95 % interval
+#   {{study.learning_curve.one_wording_unseen_vs_low:+.2f}} to {{study.learning_curve.one_wording_unseen_vs_high:+.2f}}). On recall it was {{study.learning_curve.one_wording_reworded_change:+.2f}}
+#   against {{study.learning_curve.same_reworded_change:+.2f}}: each answer was read once instead of four times.
+# * **Quality, stamped.** The same questions with empty answers gave {{study.learning_curve.stamped_unseen_change:+.2f}} on unseen facts and {{study.learning_curve.stamped_reworded_change:+.2f}} on recall.
+# * **Quality, swapped.** Good sentences under the wrong questions gave {{study.learning_curve.swapped_unseen_change:+.2f}} and {{study.learning_curve.swapped_reworded_change:+.2f}}. On recall that differs
+#   from the curve by {{study.learning_curve.swapped_reworded_vs:+.2f}} ({{study.learning_curve.swapped_reworded_vs_low:+.2f}} to {{study.learning_curve.swapped_reworded_vs_high:+.2f}}), although every single answer was wrong.
 #
 # Think about the last point. NLL asks how well the model predicts the right sentence, word by word. A run that has read the sentence predicts it well, wherever it stood. So a
 # good score does not say that your rows are right. Only reading them does.

@@ -10,7 +10,7 @@ from finetune_utils.nll import token_nll
 from finetune_utils.runs import ASSISTANT_TEMPLATE, is_off_topic
 from finetune_utils.tokenization import tokenize_rows
 from finetune_utils.training import TrainSettings
-from finetune_utils.trials import fact_rows, per_fact, run_trial, swap_answers
+from finetune_utils.trials import fact_rows, per_fact, run_trial, stamp_answers, swap_answers
 
 
 def facts_of(rows):
@@ -47,6 +47,14 @@ def test_swapped_answers_are_the_same_for_a_fact_and_never_right():
     rows = [{"fact": f, "question": f"{f}{i}", "answer": f"to {f}"} for f in "abc" for i in range(2)]
     assert [row["answer"] for row in swap_answers(rows)] == ["to b", "to b", "to c", "to c", "to a", "to a"]
     assert [row["question"] for row in swap_answers(rows)] == [row["question"] for row in rows]
+
+
+def test_stamped_answers_are_all_alike_and_leave_the_questions():
+    rows = [{"fact": "lora-rank", "question": "r?", "answer": "a"}, {"fact": "nan", "question": "n?", "answer": "b"}]
+    first, second = stamp_answers(rows)
+    assert first["answer"] == "Lora rank is an important part of fine-tuning. It helps the model to learn better."
+    assert second["answer"].removeprefix("Nan") == first["answer"].removeprefix("Lora rank")
+    assert [first["question"], second["question"]] == ["r?", "n?"]
 
 
 @pytest.fixture
