@@ -62,7 +62,7 @@ def _choices(row: Mapping[str, Any]) -> Row:
         "id": row["id"],
         "question": row["question"],
         "choices": list(row["choices"]["text"]),
-        "correct": right,
+        "answer": right,
     }
 
 

@@ -27,6 +27,7 @@ WRITTEN = [
     "neutral_text.txt",
     "readme_pairs.jsonl",
     "sample_readme.md",
+    "science_mcq.jsonl",
 ]
 CARD_PARTS = ["What", "Who wrote it", "License", "Fields", "Counts", "Splits", "Limits"]
 
@@ -268,5 +269,5 @@ def test_the_cards_count_right(card, qa, instructions):
     assert f"{words} words" in section(card, "sample_readme.md")
 
     overview = dict(re.findall(r"^\| `([^`]+)` \| ([\d,]+)", card, re.MULTILINE))
-    sizes = [len(qa), len(instructions), len(prose), pairs, 1]
+    sizes = [len(qa), len(instructions), len(prose), pairs, 1, len(load_rows("science_mcq"))]
     assert {name: overview[name] for name in WRITTEN} == {n: f"{s:,}" for n, s in zip(WRITTEN, sizes, strict=True)}

@@ -80,8 +80,8 @@ CASES = {
             },
         ],
         [
-            {"id": "M1", "question": "Which is a metal?", "choices": CHOICES["text"], "correct": 0},
-            {"id": "M2", "question": "Which?", "choices": CHOICES["text"], "correct": 2},
+            {"id": "M1", "question": "Which is a metal?", "choices": CHOICES["text"], "answer": 0},
+            {"id": "M2", "question": "Which?", "choices": CHOICES["text"], "answer": 2},
         ],
     ),
     "allenai/c4": (
