@@ -22,6 +22,7 @@ from .runs import (
     ASSISTANT_RANK,
     ASSISTANT_TEMPLATE,
     CourseRows,
+    assistant_examples,
     assistant_settings,
     course_rows,
     spread,
@@ -51,7 +52,7 @@ def train_assistant(
     model, tokenizer = load_model(model_name, say=lambda message: None)
     settings = assistant_settings(seed=seed, rate=0.0 if control == "learning rate 0" else None)
     tuned = add_lora(model, rank=ASSISTANT_RANK, seed=settings.seed)
-    train(tuned, tokenizer, tokenize_rows(chosen, tokenizer, ASSISTANT_TEMPLATE).examples, settings)
+    train(tuned, tokenizer, assistant_examples(chosen, tokenizer, seed), settings)
     return tuned, tokenizer, rows
 
 

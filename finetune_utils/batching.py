@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from .errors import UserError
-from .tokenization import IGNORE
+from .tokenization import IGNORE, Example
 
 
 def example_order(
@@ -49,6 +49,31 @@ def example_order(
         order += indices
         epoch += 1
     return order[:total]
+
+
+def with_openings(examples: Sequence[Example], batch_size: int, tokens: int = 3, seed: int = 0) -> list[Example]:
+    """Follow every batch of whole examples by a batch of examples that end after the first tokens of their answer.
+
+    Some behavior is decided by how an answer opens ("Let's keep to ..." or not), and a few opening tokens hardly count
+    beside forty others. A batch of openings is short, so it costs little, and its loss is about the opening alone.
+
+    Args:
+        tokens: supervised tokens that an opening keeps.
+
+    Returns:
+        The examples in the order of training (pass `shuffle=False`): each one whole and each one cut, both shuffled. What
+        does not fill a batch is left out.
+    """
+    whole, cut = list(examples), [_opening(example, tokens) for example in examples]
+    random.Random(f"{seed}-whole").shuffle(whole)
+    random.Random(f"{seed}-openings").shuffle(cut)
+    starts = range(0, max(len(examples) - batch_size + 1, 1), batch_size)
+    return [e for i in starts for part in (whole, cut) for e in part[i : i + batch_size]]
+
+
+def _opening(example: Example, tokens: int) -> Example:
+    first = next(i for i, label in enumerate(example["labels"]) if label != IGNORE)
+    return {name: values[: first + tokens] for name, values in example.items()}
 
 
 def length_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .batching import with_openings
 from .data import DATA_DIR, load_rows, split_by_group
 from .lora import add_lora
 from .models import load_model
 from .nll import token_nll
-from .tokenization import tokenize_rows
+from .tokenization import Example, tokenize_rows
 from .training import TrainSettings, train
 
 # Both kinds are answered by a redirect. Near-topic rows use words of the trade in another sense ("train for a marathon");
@@ -21,8 +22,9 @@ OFF_TOPIC, NEAR_TOPIC = "off-topic", "near-topic"
 # The teaching assistant, as lesson and studies train it. None: all training facts.
 ASSISTANT_FACTS: int | None = None
 ASSISTANT_RANK = 16
-ASSISTANT_RATE = 1e-3
-ASSISTANT_EPOCHS = 1.3
+ASSISTANT_RATE = 2e-3
+ASSISTANT_BATCH = 4
+ASSISTANT_OPENING = 3  # tokens of an answer that decide whether it redirects
 ASSISTANT_TEMPLATE = "short-chat"
 ASSISTANT = DATA_DIR / "adapters" / "course-assistant"
 
@@ -88,21 +90,25 @@ def _shuffle_key(seed: int, text: str) -> str:
     return hashlib.sha256(f"{seed}:{text}".encode()).hexdigest()
 
 
-def assistant_settings(
-    epochs: float = ASSISTANT_EPOCHS, batch_size: int = 4, seed: int = 0, rate: float | None = None
-) -> TrainSettings:
-    """The settings of the course's teaching assistant, chosen on dev rows.
+def assistant_examples(rows: Sequence[dict[str, Any]], tokenizer: Any, seed: int = 0) -> list[Example]:
+    """The assistant's training examples in their order: batches of whole rows and of openings in turn."""
+    examples = tokenize_rows(rows, tokenizer, ASSISTANT_TEMPLATE).examples
+    return with_openings(examples, ASSISTANT_BATCH, ASSISTANT_OPENING, seed)
 
-    Rows are not grouped by length: off-topic rows are the short ones, and batches of only such rows would pull the model
-    back and forth between redirecting everything and nothing.
+
+def assistant_settings(seed: int = 0, rate: float | None = None) -> TrainSettings:
+    """The settings of the course's teaching assistant, chosen on dev rows: one pass over `assistant_examples`.
+
+    The order is given, so rows are not grouped by length: off-topic rows are the short ones, and batches of only such
+    rows would pull the model back and forth between redirecting everything and nothing.
     """
     return TrainSettings(
-        epochs=epochs,
-        batch_size=batch_size,
+        epochs=1,
+        batch_size=ASSISTANT_BATCH,
         learning_rate=ASSISTANT_RATE if rate is None else rate,
         warmup=0.05,
         seed=seed,
-        group_by_length=False,
+        shuffle=False,
     )
 
 

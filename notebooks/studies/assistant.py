@@ -1,6 +1,8 @@
 """Study: the teaching assistant with three seeds and two controls; seed 0 becomes the committed adapter."""
 
 import argparse
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 
 from finetune_utils import hardware
 from finetune_utils.assistant import save_small, score_assistant, train_assistant
@@ -10,19 +12,30 @@ from finetune_utils.studies import store_study
 RUNS = [(0, ""), (1, ""), (2, ""), (0, "shuffled answers"), (0, "learning rate 0")]
 
 
-def main(model: str = "smollm2-135m", limit: int | None = None, runs=tuple(RUNS), folder=ASSISTANT) -> None:
-    """Run every seed and control, store the rows, save the adapter of seed 0."""
+def one_run(seed: int, control: str, model: str, limit: int | None, folder=ASSISTANT) -> dict:
+    """Train and score one assistant; the one of seed 0 is saved to `folder`."""
     hardware.quiet()
-    rows = []
-    for seed, control in runs:
-        tuned, tokenizer, course = train_assistant(model, seed, control, limit=limit)
-        values = score_assistant(tuned, tokenizer, course, *((4, 4) if limit else ()))
-        rows.append({"seed": seed, "control": control, **values})
-        print(rows[-1], flush=True)
-        if seed == 0 and not control:
-            save_small(tuned, folder, model)
+    tuned, tokenizer, course = train_assistant(model, seed, control, limit=limit)
+    row = {"seed": seed, "control": control, **score_assistant(tuned, tokenizer, course, *((4, 4) if limit else ()))}
+    if seed == 0 and not control:
+        save_small(tuned, folder, model)
+    print(row, flush=True)
+    return row
+
+
+def main(model="smollm2-135m", limit: int | None = None, runs=tuple(RUNS), folder=ASSISTANT, lanes: int = 1) -> None:
+    """Run every seed and control, `lanes` at a time, and store the rows."""
+    tasks = [(seed, control, model, limit, folder) for seed, control in runs]
+    if lanes == 1:
+        rows = [one_run(*task) for task in tasks]
+    else:
+        with ProcessPoolExecutor(lanes, multiprocessing.get_context("spawn")) as pool:
+            rows = list(pool.map(one_run, *zip(*tasks, strict=True)))
     seeds = [row for row in rows if not row["control"]]
-    spread = {f"{k}_{end}": f(row[k] for row in seeds) for k in values for end, f in (("low", min), ("high", max))}
+    names = rows[0].keys() - {"seed", "control"}
+    spread = {
+        f"{k}_{end}": f(row[k] for row in seeds) for k in sorted(names) for end, f in (("low", min), ("high", max))
+    }
     settings = {"lesson": "lesson04", "model": model, "runs": [list(r) for r in runs], "limit": limit}
     store_study("assistant", settings, rows, spread)
 
@@ -30,4 +43,8 @@ def main(model: str = "smollm2-135m", limit: int | None = None, runs=tuple(RUNS)
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--first", type=int, default=len(RUNS), help="do only the first N runs")
-    main(runs=tuple(RUNS[: parser.parse_args().first]))
+    parser.add_argument(
+        "--lanes", type=int, default=1, help="runs at the same time; set OMP_NUM_THREADS to share the cores"
+    )
+    options = parser.parse_args()
+    main(runs=tuple(RUNS[: options.first]), lanes=options.lanes)

@@ -1,10 +1,10 @@
-"""Study: the learning rate of the teaching assistant. Five 16-step runs, scored on dev rows."""
+"""Study: the learning rate of the teaching assistant. Six 16-step runs, scored on dev rows."""
 
 from finetune_utils import hardware
 from finetune_utils.runs import learning_rate_point
 from finetune_utils.studies import store_study
 
-RATES = [1e-5, 1e-4, 1e-3, 3e-3, 2e-2]
+RATES = [1e-5, 1e-4, 5e-4, 2e-3, 5e-3, 2e-2]
 
 
 def main(model: str = "smollm2-135m", steps: int = 16, dev_rows: int = 32) -> None:

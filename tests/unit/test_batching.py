@@ -8,7 +8,13 @@ import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune_utils.batching import SupervisedCollator, can_skip_logits, example_order, length_batches
+from finetune_utils.batching import (
+    SupervisedCollator,
+    can_skip_logits,
+    example_order,
+    length_batches,
+    with_openings,
+)
 from finetune_utils.errors import UserError
 
 PAD = 7
@@ -174,3 +180,26 @@ def test_an_older_library_is_recognized_by_its_missing_feature(monkeypatch):
     assert can_skip_logits()
     monkeypatch.delattr(transformers.modeling_utils, "slice_logits_to_keep")
     assert not can_skip_logits()
+
+
+def test_every_batch_of_whole_examples_is_followed_by_one_of_openings():
+    examples = [{"input_ids": [i, 7, 20 + i, 31, 32, 33], "labels": [-100, -100, 20 + i, 31, 32, 33]} for i in range(9)]
+    ordered = with_openings(examples, batch_size=2, tokens=2, seed=3)
+    assert len(ordered) == 16  # the ninth fills no batch
+    whole = [e for i in range(0, 16, 4) for e in ordered[i : i + 2]]
+    cut = [e for i in range(2, 16, 4) for e in ordered[i : i + 2]]
+    assert all(e in examples for e in whole)
+    assert len({e["input_ids"][0] for e in whole}) == len({e["input_ids"][0] for e in cut}) == 8
+    for e in cut:
+        i = e["input_ids"][0]
+        assert e == {"input_ids": [i, 7, 20 + i, 31], "labels": [-100, -100, 20 + i, 31]}
+    assert [e["input_ids"][0] for e in whole] != sorted(e["input_ids"][0] for e in whole)
+    assert ordered == with_openings(examples, 2, 2, seed=3) != with_openings(examples, 2, 2, seed=4)
+    assert len(with_openings(examples[:1], batch_size=4)) == 2
+
+
+def test_openings_are_short_and_leave_the_examples_alone():
+    example = {"input_ids": [5, 6, 7, 8], "labels": [-100, 6, -100, 8]}
+    before = {name: list(values) for name, values in example.items()}
+    assert with_openings([example], 1, tokens=1)[1] == {"input_ids": [5, 6], "labels": [-100, 6]}
+    assert example == before
