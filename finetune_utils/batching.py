@@ -51,7 +51,13 @@ def example_order(
     return order[:total]
 
 
-def with_openings(examples: Sequence[Example], batch_size: int, tokens: int = 3, seed: int = 0) -> list[Example]:
+def with_openings(
+    examples: Sequence[Example],
+    batch_size: int,
+    tokens: int = 3,
+    openings: Sequence[Example] | None = None,
+    seed: int = 0,
+) -> list[Example]:
     """Follow every batch of whole examples by a batch of examples that end after the first tokens of their answer.
 
     Some behavior is decided by how an answer opens ("Let's keep to ..." or not), and a few opening tokens hardly count
@@ -59,15 +65,19 @@ def with_openings(examples: Sequence[Example], batch_size: int, tokens: int = 3,
 
     Args:
         tokens: supervised tokens that an opening keeps.
+        openings: the examples whose openings are used (default: all of them), as often as it takes.
 
     Returns:
-        The examples in the order of training (pass `shuffle=False`): each one whole and each one cut, both shuffled. What
-        does not fill a batch is left out.
+        The examples in the order of training (pass `shuffle=False`), whole ones and openings each shuffled. Whole
+        examples that do not fill a batch are left out.
     """
-    whole, cut = list(examples), [_opening(example, tokens) for example in examples]
+    whole = list(examples)
     random.Random(f"{seed}-whole").shuffle(whole)
-    random.Random(f"{seed}-openings").shuffle(cut)
-    starts = range(0, max(len(examples) - batch_size + 1, 1), batch_size)
+    whole = whole[: max(len(whole) // batch_size, 1) * batch_size]
+    source = examples if openings is None else openings
+    order = example_order([1] * len(source), len(whole), max_steps=1, seed=seed, group_by_length=False)
+    cut = [_opening(source[i], tokens) for i in order]
+    starts = range(0, len(whole), batch_size)
     return [e for i in starts for part in (whole, cut) for e in part[i : i + batch_size]]
 
 

@@ -91,9 +91,16 @@ def _shuffle_key(seed: int, text: str) -> str:
 
 
 def assistant_examples(rows: Sequence[dict[str, Any]], tokenizer: Any, seed: int = 0) -> list[Example]:
-    """The assistant's training examples in their order: batches of whole rows and of openings in turn."""
+    """The assistant's training examples in their order: batches of whole rows and of openings in turn.
+
+    Half of the off-topic rows are left out of the openings, so that redirects stay a clear minority there and the model does
+    not turn back too easily.
+    """
     examples = tokenize_rows(rows, tokenizer, ASSISTANT_TEMPLATE).examples
-    return with_openings(examples, ASSISTANT_BATCH, ASSISTANT_OPENING, seed)
+    off = [i for i, row in enumerate(rows) if is_off_topic(row)]
+    left_out = set(off[::2])
+    openings = [example for i, example in enumerate(examples) if i not in left_out]
+    return with_openings(examples, ASSISTANT_BATCH, ASSISTANT_OPENING, openings, seed)
 
 
 def assistant_settings(seed: int = 0, rate: float | None = None) -> TrainSettings:

@@ -281,15 +281,22 @@ average = sum(map(count_supervised, train_set)) / len(train_set)
 print(f"{average:.0f} supervised tokens an answer; its opening has {runs.ASSISTANT_OPENING}")
 
 # %% [markdown]
-# The loss is an average over all of them, so the decision hardly counts. The remedy is in the data: after every batch of whole answers
-# comes a batch of answers that stop after their opening. Such rows are short, so they cost little.
+# The loss is an average over all of them, so the decision hardly counts. The remedy is in the data: `with_openings` follows every batch of
+# whole answers by a batch of answers that stop after their opening. Such rows are short, so they cost little.
 
 # %%
-in_order = with_openings(train_set, runs.ASSISTANT_BATCH, runs.ASSISTANT_OPENING)
-whole, opening = in_order[0], in_order[runs.ASSISTANT_BATCH]
+whole, opening = with_openings(train_set[:1], batch_size=1, tokens=runs.ASSISTANT_OPENING)
 for example in (whole, opening):
     supervised = [token for token in example["labels"] if token != -100]
     print(f"{len(example['input_ids']):3} tokens; trained on: {tokenizer.decode(supervised)[:70]!r}")
+
+# %% [markdown]
+# `runs.assistant_examples` does that for all rows. It leaves half of the off-topic rows out of the openings: redirects should stay a clear
+# minority there, or the model turns back too easily.
+
+# %%
+in_order = runs.assistant_examples(spread(rows.train, profile.train_rows), tokenizer)
+print(f"{len(train_set)} rows became {len(in_order)} examples, half of them openings")
 
 # %% [markdown]
 # Rate, rank and this mix were chosen on the dev rows; the study at the end of the lesson shows how a rate is chosen. Watch three numbers as they

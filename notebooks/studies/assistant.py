@@ -9,13 +9,14 @@ from finetune_utils.assistant import save_small, score_assistant, train_assistan
 from finetune_utils.runs import ASSISTANT
 from finetune_utils.studies import store_study
 
-RUNS = [(0, ""), (1, ""), (2, ""), (0, "shuffled answers"), (0, "learning rate 0")]
+# (seed, control, training rows at most): the controls need fewer rows to show that they learn nothing useful.
+RUNS = [(0, "", None), (1, "", None), (2, "", None), (0, "shuffled answers", 400), (0, "learning rate 0", 40)]
 
 
-def one_run(seed: int, control: str, model: str, limit: int | None, folder=ASSISTANT) -> dict:
+def one_run(seed: int, control: str, rows: int | None, model: str, limit: int | None, folder=ASSISTANT) -> dict:
     """Train and score one assistant; the one of seed 0 is saved to `folder`."""
     hardware.quiet()
-    tuned, tokenizer, course = train_assistant(model, seed, control, limit=limit)
+    tuned, tokenizer, course = train_assistant(model, seed, control, limit=limit or rows)
     row = {"seed": seed, "control": control, **score_assistant(tuned, tokenizer, course, *((4, 4) if limit else ()))}
     if seed == 0 and not control:
         save_small(tuned, folder, model)
@@ -25,7 +26,7 @@ def one_run(seed: int, control: str, model: str, limit: int | None, folder=ASSIS
 
 def main(model="smollm2-135m", limit: int | None = None, runs=tuple(RUNS), folder=ASSISTANT, lanes: int = 1) -> None:
     """Run every seed and control, `lanes` at a time, and store the rows."""
-    tasks = [(seed, control, model, limit, folder) for seed, control in runs]
+    tasks = [(*run, model, limit, folder) for run in runs]
     if lanes == 1:
         rows = [one_run(*task) for task in tasks]
     else:

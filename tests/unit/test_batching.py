@@ -182,8 +182,13 @@ def test_an_older_library_is_recognized_by_its_missing_feature(monkeypatch):
     assert not can_skip_logits()
 
 
+def numbered(count):
+    """Examples whose first id is their number: two prompt tokens, four answer tokens."""
+    return [{"input_ids": [i, 7, 20 + i, 31, 32, 33], "labels": [-100, -100, 20 + i, 31, 32, 33]} for i in range(count)]
+
+
 def test_every_batch_of_whole_examples_is_followed_by_one_of_openings():
-    examples = [{"input_ids": [i, 7, 20 + i, 31, 32, 33], "labels": [-100, -100, 20 + i, 31, 32, 33]} for i in range(9)]
+    examples = numbered(9)
     ordered = with_openings(examples, batch_size=2, tokens=2, seed=3)
     assert len(ordered) == 16  # the ninth fills no batch
     whole = [e for i in range(0, 16, 4) for e in ordered[i : i + 2]]
@@ -196,6 +201,14 @@ def test_every_batch_of_whole_examples_is_followed_by_one_of_openings():
     assert [e["input_ids"][0] for e in whole] != sorted(e["input_ids"][0] for e in whole)
     assert ordered == with_openings(examples, 2, 2, seed=3) != with_openings(examples, 2, 2, seed=4)
     assert len(with_openings(examples[:1], batch_size=4)) == 2
+
+
+def test_openings_may_come_from_a_part_of_the_examples_as_often_as_it_takes():
+    examples = numbered(8)
+    ordered = with_openings(examples, batch_size=4, tokens=1, openings=examples[:3])
+    cut = [e["input_ids"][0] for e in ordered[4:8] + ordered[12:]]
+    assert sorted(cut.count(i) for i in range(3)) == [2, 3, 3]
+    assert sorted(e["input_ids"][0] for e in ordered[:4] + ordered[8:12]) == list(range(8))
 
 
 def test_openings_are_short_and_leave_the_examples_alone():
