@@ -101,7 +101,9 @@ mine = continue_text("The capital of France is", 10)
 print(mine)
 
 # %% [markdown]
-# Your draft reads the whole text again for every token. The tested version lives in `finetune_utils.generation`: it keeps what it has
+# What follows the first full stop, nobody asked for. The model does not know that it was finished; it goes on with what often comes next.
+#
+# Your draft also reads the whole text again for every token. The tested version lives in `finetune_utils.generation`: it keeps what it has
 # read, answers many prompts at once, and stops at the end. Both must write the same.
 
 # %%
@@ -188,25 +190,13 @@ models = {"plain": untuned, "instruction": untuned, "few-shot": untuned, "tuned"
 ways["tuned"] = lambda question: render_prompt({"question": question}, tokenizer, runs.ASSISTANT_TEMPLATE)
 
 # %% [markdown]
-# One question first, as most demonstrations do it.
-
-# %%
-question = rows.off_topic[0]["question"]
-print("Q:", question)
-for way, build in ways.items():
-    text = generate(models[way], tokenizer, [build(question)], profile.max_new_tokens)[0]
-    print(f"\n{way}: {text}")
-
-# %% [markdown]
-# It is tempting to judge now. Do not: one answer may be luck. Count over many.
-#
 # ### Many prompts, three kinds
 #
 # The rows below were never trained on. They answer three different questions.
 
 # %%
-count = max(2, profile.generate_rows // 4)
-chosen = runs.spread(sorted({row["fact"] for row in rows.unseen}), max(2, count // 2))
+count = max(2, profile.generate_rows * 3 // 16)
+chosen = runs.spread(sorted({row["fact"] for row in rows.unseen}), max(2, count * 2 // 3))
 unseen = [row for row in rows.unseen if row["fact"] in chosen and row["id"][-1] in "12"]
 reworded, off_topic = runs.spread(rows.reworded, count), runs.spread(rows.off_topic, count)
 asked = reworded + unseen + off_topic
@@ -218,7 +208,7 @@ for name, part in {"new wordings": reworded, "unseen facts": unseen, "off-topic"
 # * **unseen facts**: no training row mentions the fact; each is asked in two wordings, as a full question and as in a search box;
 # * **off-topic**: should be turned back.
 #
-# Now put all of them to the model in all four ways. Nothing is skipped and nothing is asked twice.
+# Put all of them to the model in all four ways. No answer is skipped.
 
 # %%
 import time
@@ -227,17 +217,29 @@ answers, prompt_tokens, seconds = {}, {}, {}
 for way, build in ways.items():
     prompts = [build(row["question"]) for row in asked]
     started = time.perf_counter()
-    texts = generate(models[way], tokenizer, prompts, profile.max_new_tokens, profile.generate_batch_size)
+    texts = generate(models[way], tokenizer, prompts, profile.max_new_tokens, batch_size=len(prompts))
     seconds[way] = (time.perf_counter() - started) / len(asked)
     prompt_tokens[way] = sum(len(ids) for ids in tokenizer(prompts)["input_ids"]) / len(asked)
     answers[way] = {row["id"]: text for row, text in zip(asked, texts, strict=True)}
 print(f"{len(asked)} prompts x {len(ways)} ways = {len(asked) * len(ways)} answers")
 
 # %% [markdown]
+# Look at one question first, as most demonstrations do.
+
+# %%
+print("Q:", off_topic[0]["question"])
+for way in ways:
+    print(f"\n{way}: {answers[way][off_topic[0]['id']]}")
+
+# %% [markdown]
+# It is tempting to judge now. Do not: one answer may be luck. Count over all.
+
+# %% [markdown]
 # ### Staying on topic
 #
-# `is_redirect` looks at the first three sentences: do they name fine-tuning and turn back? Lesson 04 checks this rule against
-# answers labeled by hand. There are two ways to fail: answering an off-topic question, and turning back a good one.
+# `is_redirect` looks at the first three sentences: does one of them name fine-tuning and speak of the assistant itself, as in "let's keep to
+# fine-tuning"? Lesson 04 checks this rule against answers labeled by hand. There are two ways to fail: answering an off-topic question, and
+# turning back a good one.
 #
 # **Predict, then run.** Which way of asking turns back most off-topic questions? Which one turns back good ones too?
 
@@ -256,10 +258,12 @@ for way in ways:
 # The brackets are 95 % intervals: how far the share may move with other questions of this kind. In the stored run the plain prompt turned back
 # {{lesson01.redirect_plain:.0%}} of the off-topic questions, the instruction {{lesson01.redirect_instruction:.0%}}, the few-shot prompt
 # {{lesson01.redirect_few_shot:.0%}} and the tuned model {{lesson01.redirect_tuned:.0%}}. Of the good questions, the few-shot prompt turned back
-# {{lesson01.wrongly_few_shot:.0%}} and the tuned model {{lesson01.wrongly_tuned:.0%}}. Read some of the few-shot answers to good questions.
+# {{lesson01.wrongly_few_shot:.0%}} and the tuned model {{lesson01.wrongly_tuned:.0%}}.
+#
+# Counting only one side would have made the few-shot prompt look good. Read what it says to good questions, and compare with the solved examples.
 
 # %%
-course.show_table([{"question": row["question"], "few-shot": answers["few-shot"][row["id"]]} for row in unseen[:3]], width=60)
+course.show_table([{"question": row["question"], "few-shot": answers["few-shot"][row["id"]]} for row in unseen[:3]], width=55)
 
 # %% [markdown]
 # ### Format
@@ -304,7 +308,7 @@ course.show_table(table, caption=f"Words per answer; the limit is {profile.max_n
 
 # %% [markdown]
 # A narrow spread can have two causes. Either the model knows when to stop, or every answer ran into the token limit, and the limit made them equal. The
-# last column tells you which: an answer that was cut off is not in format. Length alone would have praised the wrong model.
+# last column helps you tell: an answer that was cut off is not in format. Length alone can praise the wrong model.
 #
 # Here is a better question: does the same question, worded differently, get the same answer? To compare two texts, count the words
 # they share. By hand: "the cat sat" and "the cat ran away" share two words of three and four.
@@ -335,45 +339,67 @@ gap = max(abs(overlap(a, b) - rouge.score(b, a)["rouge1"].fmeasure) for a, b in 
 print(f"largest difference over {len(some)} answers: {gap:.1e}")
 
 # %% [markdown]
-# Every unseen fact was asked in two wordings. Compare the two answers. As a baseline, compare answers to *different* facts: any two texts about fine-tuning
-# share some words.
+# Every unseen fact was asked in two wordings. Compare the two answers. As a baseline, compare answers to *different* facts: a model that always says the
+# same thing agrees with itself perfectly. Only the distance between the two columns is consistency.
 
 # %%
-agreement, table = {}, []
+agreement, distance, table = {}, {}, []
 pairs = [(a, b) for i, a in enumerate(unseen) for b in unseen[i + 1 :]]
 for way in ways:
     same = [(a["fact"], overlap(answers[way][a["id"]], answers[way][b["id"]])) for a, b in pairs if a["fact"] == b["fact"]]
     other = [overlap(answers[way][a["id"]], answers[way][b["id"]]) for a, b in pairs if a["fact"] != b["fact"]]
     agreement[way] = rate([value for _, value in same], groups=[fact for fact, _ in same])
+    distance[way] = agreement[way].estimate - sum(other) / len(other)
     table.append({"way": way, "same question, two wordings": f"{agreement[way].estimate:.2f}",
                   "95 % interval": f"{agreement[way].low:.2f} to {agreement[way].high:.2f}",
                   "baseline: different questions": f"{sum(other) / len(other):.2f}"})
 course.show_table(table, caption=f"Overlap between two answers, {len(chosen)} facts")
 
 # %% [markdown]
+# In the stored run the distance is {{lesson01.distance_plain:+.2f}} for the plain prompt and {{lesson01.distance_tuned:+.2f}} for the tuned model. The tuned
+# model is consistent in form. In content, on facts it was never told, two wordings get two answers.
+
+# %% [markdown]
 # ### Knowledge
 #
-# Is the answer right? The overlap with the reference answer is a rough measure: a false answer in the right words scores well. So it needs a
-# baseline again: the reference of *another* fact, which is in perfect style and wrong.
+# Is the answer right? The overlap with the reference answer is a rough measure: a false answer in the right words scores well. So the baseline must be a
+# text that is certainly wrong, in perfect style, and on the subject: of all references of *other* facts, the one that fits the question best. A word
+# that occurs in few references tells more than one that is everywhere, so it weighs more.
 
 # %%
-def mean_overlap(way, part):
-    values = [overlap(answers[way][row["id"]], row["answer"]) for row in part]
-    return rate(values, groups=[row["fact"] for row in part])
+import math
+
+from finetune_utils.data import load_rows
+
+notes = sorted({row["answer"] for row in load_rows("course_qa") if not runs.is_off_topic(row)})
+in_notes = Counter(word for note in notes for word in set(words_in(note)))
 
 
-def wrong_but_in_style(part):
-    values = [overlap(a["answer"], b["answer"]) for a in part for b in part if a["fact"] != b["fact"]]
-    return sum(values) / len(values)
+def best_note(question, among):
+    asked_for = set(words_in(question))
+    return max(among, key=lambda note: sum(math.log(len(notes) / in_notes[w]) for w in asked_for & set(words_in(note))))
 
 
-recall, unknown = ({way: mean_overlap(way, part) for way in ways} for part in (reworded, unseen))
-base_recall, base_unknown = wrong_but_in_style(reworded), wrong_but_in_style(unseen)
+row = unseen[0]
+print("question:  ", row["question"])
+print("wrong note:", best_note(row["question"], [note for note in notes if note != row["answer"]]))
+
+# %%
+def mean_overlap(texts, part):
+    return rate([overlap(text, row["answer"]) for text, row in zip(texts, part, strict=True)], groups=[row["fact"] for row in part])
+
+
+def wrong_notes(part):
+    return [best_note(row["question"], [note for note in notes if note != row["answer"]]) for row in part]
+
+
+recall, unknown = ({way: mean_overlap([answers[way][row["id"]] for row in part], part) for way in ways} for part in (reworded, unseen))
+base_recall, base_unknown = (mean_overlap(wrong_notes(part), part).estimate for part in (reworded, unseen))
 
 # %%
 table = [{"way": way, "new wordings of trained facts": f"{recall[way].estimate:.2f} [{recall[way].low:.2f}, {recall[way].high:.2f}]",
           "unseen facts": f"{unknown[way].estimate:.2f} [{unknown[way].low:.2f}, {unknown[way].high:.2f}]"} for way in ways]
-table.append({"way": "baseline: another fact's reference", "new wordings of trained facts": f"{base_recall:.2f}",
+table.append({"way": "baseline: the best wrong note", "new wordings of trained facts": f"{base_recall:.2f}",
               "unseen facts": f"{base_unknown:.2f}"})
 course.show_table(table, caption="Overlap with the reference answer and its 95 % interval by fact")
 
@@ -388,21 +414,26 @@ plots.compare_ways(panels, baselines)
 # %% [markdown]
 # ## What did not improve
 #
-# Compare the tuned model with the plain prompt, row by row, on both kinds of facts.
+# Compare the tuned model row by row: with the plain prompt, and with the wrong notes.
 
 # %%
 from finetune_utils.evaluation import mean_difference
 
 gains = {}
 for name, part in {"new wordings": reworded, "unseen facts": unseen}.items():
-    before, after = ([overlap(answers[way][row["id"]], row["answer"]) for row in part] for way in ("plain", "tuned"))
-    gains[name] = mean_difference(before, after, [row["fact"] for row in part])
-    print(f"{name}: overlap, tuned minus plain: {gains[name]} (95 % interval by fact)")
+    scored = {way: [overlap(answers[way][row["id"]], row["answer"]) for row in part] for way in ("plain", "tuned")}
+    scored["wrong notes"] = [overlap(note, row["answer"]) for note, row in zip(wrong_notes(part), part, strict=True)]
+    for other in ("plain", "wrong notes"):
+        gains[name, other] = mean_difference(scored[other], scored["tuned"], [row["fact"] for row in part])
+        print(f"{name:12} tuned minus {other:11}: {gains[name, other]} (95 % interval by fact)")
 
 # %% [markdown]
-# On new wordings the overlap went from {{lesson01.recall_plain:.2f}} to {{lesson01.recall_tuned:.2f}}. On unseen facts the tuned model reaches
-# {{lesson01.unseen_tuned:.2f}}, and a reference that is about something else already reaches {{lesson01.unseen_baseline:.2f}}. The distance between these two is what
-# it really knows there. Read what such an answer looks like, and look for the false statement.
+# Against the plain prompt, the overlap grows on both. That looks like knowledge. Against a note that is certainly wrong, the tuned model gains
+# {{lesson01.unseen_gain:+.2f}} on unseen facts, with an interval from {{lesson01.unseen_gain_low:+.2f}} to {{lesson01.unseen_gain_high:+.2f}}. It picked up the words and
+# the tone of such answers, and no training row could tell it their content.
+#
+# On new wordings of trained facts the gain is {{lesson01.recall_gain:+.2f}} [{{lesson01.recall_gain_low:+.2f}}, {{lesson01.recall_gain_high:+.2f}}]. Being told a fact a
+# few times is not the same as knowing it. Read what such answers look like, and look for the false statements.
 
 # %%
 table = [{"question": row["question"], "tuned": answers["tuned"][row["id"]], "reference": row["answer"]} for row in unseen[:4:2]]
@@ -416,43 +447,33 @@ course.show_table(table, width=40)
 #
 # ### Look it up instead
 #
-# Retrieval puts the missing fact into the prompt. First find a note that fits the question. A word that occurs in few notes tells more than one that is everywhere, so it weighs more.
+# Retrieval puts the missing fact into the prompt. You have the search already: `best_note`. This time the right note is among the notes.
 
 # %%
-import math
-
-from finetune_utils.data import load_rows
-
-notes = sorted({row["answer"] for row in load_rows("course_qa") if not runs.is_off_topic(row)})
-in_notes = Counter(word for note in notes for word in set(words_in(note)))
-
-
-def look_up(question):
-    asked_for = set(words_in(question))
-    return max(notes, key=lambda note: sum(math.log(len(notes) / in_notes[w]) for w in asked_for & set(words_in(note))))
-
-
-found = [look_up(row["question"]) == row["answer"] for row in unseen]
+picked = [best_note(row["question"], notes) for row in unseen]
+found = [note == row["answer"] for note, row in zip(picked, unseen, strict=True)]
 print(f"{len(notes)} notes; the right one is found for {sum(found)} of {len(unseen)} questions on unseen facts")
 
+# %% [markdown]
+# Give each note to the untuned model. The wording of this prompt was chosen on dev rows, among five: a model this small is easily confused.
+
 # %%
-prompts = [chat_prompt(tokenizer, f"Note: {look_up(row['question'])}\n\nQuestion: {row['question']}",
-                       system=rules + " Answer with what the note says.") for row in unseen]
-texts = generate(untuned, tokenizer, prompts, profile.max_new_tokens, profile.generate_batch_size)
+ask_with_note = "Question: {}\n\nAnswer the question in one or two sentences from this note: {}"
+prompts = [chat_prompt(tokenizer, ask_with_note.format(row["question"], note)) for row, note in zip(unseen, picked, strict=True)]
+texts = generate(untuned, tokenizer, prompts, profile.max_new_tokens, batch_size=len(prompts))
 prompt_tokens["retrieval"] = sum(len(ids) for ids in tokenizer(prompts)["input_ids"]) / len(prompts)
-values = [overlap(text, row["answer"]) for text, row in zip(texts, unseen, strict=True)]
-looked_up = rate(values, groups=[row["fact"] for row in unseen])
+looked_up = mean_overlap(texts, unseen)
 print(f"overlap on unseen facts: retrieval {looked_up.estimate:.2f} [{looked_up.low:.2f}, {looked_up.high:.2f}], "
       f"tuned {unknown['tuned'].estimate:.2f}, plain {unknown['plain'].estimate:.2f}")
 for name, hit in {"right note": True, "wrong note": False}.items():
-    part = [value for value, right in zip(values, found, strict=True) if right is hit]
+    part = [overlap(text, row["answer"]) for text, row, right in zip(texts, unseen, found, strict=True) if right is hit]
     print(f"{name}: {len(part)} questions" + (f", overlap {sum(part) / len(part):.2f}" if part else ""))
 
 # %% [markdown]
 # With notes, the untuned model reaches {{lesson01.unseen_retrieval:.2f}} on facts that the tuned model cannot know; the tuned model reaches
-# {{lesson01.unseen_tuned:.2f}}. The comparison is not fair, and that is the point: retrieval may read the answer. But it is only as good as its search.
-# Counting shared words found the right note for {{lesson01.notes_found:.0%}} of the questions. Tomorrow's note can be used tomorrow; the tuned model would
-# need a new training.
+# {{lesson01.unseen_tuned:.2f}}. The comparison is not fair, and that is the point: retrieval may read the answer. But it is only as good as its search, as the last
+# two lines show. Counting shared words found the right note for {{lesson01.notes_found:.0%}} of the questions. Tomorrow's note can be used tomorrow; the tuned
+# model would need a new training.
 
 # %% [markdown]
 # ## Prompt, retrieve, or fine-tune?
@@ -462,7 +483,7 @@ for name, hit in {"right note": True, "wrong note": False}.items():
 # | **upfront cost** | an afternoon | a search index and its upkeep | hundreds of good pairs, a training run, a test set |
 # | **running cost** | rules and examples are read again at every request | the notes are read at every request | the shortest prompt, and often a smaller model |
 # | **data that fits** | a few examples | as much as you can search | as much as you can write and train on |
-# | **hallucination** | as the model is | less where the right note is found, as before elsewhere | less on trained facts, the same or bolder on others |
+# | **hallucination** | as the model is | less where the right note is found, as before elsewhere | less on trained facts; on others the same, or worse |
 # | **freshness** | edit the prompt | edit the note | train again |
 # | **good for** | trying a task out | facts, and facts that change | form, tone, scope, a narrow task done often |
 #
@@ -551,7 +572,7 @@ for name, change in changes.items():
 #
 # | | a large model behind an interface | a small model that you tuned |
 # |---|---|---|
-# | **performance** | good at almost everything, consistent at nothing in particular | good at one task, worse than before at others |
+# | **performance** | good at almost everything, in its own style | good at one task; test whether others got worse |
 # | **privacy** | your users' texts leave your house | texts stay; but the training rows are now inside the weights |
 # | **cost** | per token, nothing while idle | a machine that costs while idle too |
 # | **reliability: latency** | network, queues, rate limits | your own hardware, and it is steady |
@@ -590,8 +611,8 @@ else:
     print("Not streamed: this lesson works without a network.")
 
 # %% [markdown]
-# Now count. In raw text every token is something to predict. In a pair only the answer is: the prompt is read, and not trained on. Those tokens are
-# called supervised.
+# Now count. In raw text every token is something to predict, except the first, which has nothing before it. In a pair only the answer is: the prompt is
+# read, and not trained on. Tokens that are trained on are called supervised.
 
 # %%
 from finetune_utils.tokenization import tokenize_rows
@@ -633,8 +654,8 @@ for name, part in {"prose": [{"text": text} for text in prose[:8]], "answers": r
 #
 # | kind | rows | after it the model ... |
 # |---|---|---|
-# | single-task | one task, many examples | does this task, and little else as well as before |
-# | multi-task | several tasks, mixed | does all of them, and keeps more of what it could |
+# | single-task | one task, many examples | does this task; others may get worse |
+# | multi-task | several tasks, mixed | does all of them, and tends to keep more of what it could |
 # | domain | raw text of one field, as in pretraining | speaks the field's language; does not yet answer |
 # | instruction | many kinds of instructions | answers instead of continuing |
 #
@@ -646,9 +667,14 @@ from finetune_utils.tokenization import count_supervised, encode_row
 
 task = normalize(instructions).rows
 kinds = {
-    "single-task": rows.train[0], "multi-task": {**task[1], "question": "Summarize:\n" + prose[0][:150]},
-    "domain": {"text": topics["while"].strip()[:300]}, "instruction": task[1],
+    "single-task": rows.train[0],
+    "multi-task, first task": task[0],
+    "multi-task, second task": next(row for row in task if row["instruction"].startswith("Extract")),
+    "domain": {"text": topics["while"].strip()[:300]},
+    "instruction": task[1],
 }
+
+# %%
 table = []
 for kind, row in kinds.items():
     example = encode_row(row, tokenizer)
@@ -658,7 +684,7 @@ course.show_table(table)
 
 # %% [markdown]
 # Two words that you will meet. *Transfer learning* is the idea behind all of it: what was learned on one task helps on the next. *Few-shot* means
-# a handful of examples. In a few-shot prompt they are read and forgotten; few-shot fine-tuning trains on them, which rarely works with a model this small.
+# a handful of examples. In a few-shot prompt they are read and forgotten; few-shot fine-tuning trains on them. Lesson 02 shows how far small sets get.
 #
 # **By direction.** Reading tasks put much text in and get little out: classify, extract, route. Writing tasks get more out: chat, draft, explain. Sort the
 # instruction rows by it.
@@ -710,6 +736,7 @@ course.show_table([{"": name, question: text, "passes": ", ".join(c for c in che
 # ## Check your run
 
 # %%
+recall_gain, unseen_gain = gains["new wordings", "wrong notes"], gains["unseen facts", "wrong notes"]
 course.check_run(
     "lesson01", profile,
     paris=certain[0][1], open_end=open_end[0][1], same_text=mine.endswith(theirs), overlap_gap=gap,
@@ -717,9 +744,10 @@ course.check_run(
     redirect_few_shot=turned_back["few-shot"].estimate, redirect_tuned=turned_back["tuned"].estimate,
     wrongly_few_shot=wrongly["few-shot"].estimate, wrongly_tuned=wrongly["tuned"].estimate,
     format_plain=formatted["plain"].estimate, format_tuned=formatted["tuned"].estimate,
-    agreement_plain=agreement["plain"].estimate, agreement_tuned=agreement["tuned"].estimate,
-    recall_plain=recall["plain"].estimate, recall_tuned=recall["tuned"].estimate, recall_baseline=base_recall,
-    unseen_plain=unknown["plain"].estimate, unseen_tuned=unknown["tuned"].estimate, unseen_baseline=base_unknown,
+    distance_plain=distance["plain"], distance_tuned=distance["tuned"],
+    recall_tuned=recall["tuned"].estimate, unseen_plain=unknown["plain"].estimate, unseen_tuned=unknown["tuned"].estimate,
+    recall_gain=recall_gain.estimate, recall_gain_low=recall_gain.low, recall_gain_high=recall_gain.high,
+    unseen_gain=unseen_gain.estimate, unseen_gain_low=unseen_gain.low, unseen_gain_high=unseen_gain.high,
     unseen_retrieval=looked_up.estimate, notes_found=sum(found) / len(found),
     tokens_plain=prompt_tokens["plain"], tokens_few_shot=prompt_tokens["few-shot"], break_even=meet,
 )
