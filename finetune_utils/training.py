@@ -14,8 +14,7 @@ from typing import Any
 
 import torch
 import transformers
-from torch.utils.data import SequentialSampler
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 
 from .batching import SupervisedCollator, can_skip_logits, example_order
 from .checkpoints import remove_checkpoints, run_trainer
@@ -25,6 +24,7 @@ from .nll import token_nll
 from .progress import bar
 from .quick_lora import plain_attention, quick_lora
 from .tokenization import Example, check_ends
+from .trainer import CourseTrainer
 
 # Seconds between checkpoints: a killed run loses less than two minutes.
 CHECKPOINT_SECONDS = float(os.environ.get("FINETUNE_CHECKPOINT_SECONDS") or 110)
@@ -112,13 +112,6 @@ class TrainResult:
         return [entry["loss"] for entry in self.history if "loss" in entry]
 
 
-class _OrderedTrainer(Trainer):
-    """The stock Trainer, told to take the examples in the order given."""
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
-        return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
-
-
 class _Watcher(TrainerCallback):
     """Records every step, moves the bar, asks for checkpoints, scores, and stops early."""
 
@@ -193,7 +186,8 @@ def train(
     """Fine-tune `model` in place on tokenized examples and return what happened.
 
     Args:
-        examples: dicts of `input_ids` and `labels` (-100 where nothing is learned).
+        examples: dicts of `input_ids` and `labels` (-100 where nothing is learned), with `soft_labels` where an
+            answer is right only with a probability (see `soft_labels.encode_choice`).
         eval_examples: scored (token-weighted NLL) every `settings.evaluate_every` steps.
         precision: default: what `choose_precision` finds for the model's device.
         output: folder for checkpoints, at least one every two minutes; removed when the run completes, unless
@@ -223,7 +217,7 @@ def train(
         folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="finetune-")))
         progress_bar = stack.enter_context(bar(steps, "Training", "step", progress))
         watcher = _Watcher(settings, len(examples) / step_size, progress_bar, score, on_step, output is not None)
-        trainer = _OrderedTrainer(
+        trainer = CourseTrainer(
             model=model,
             args=_arguments(folder, settings, steps, precision, device, learning_rate_of(model, settings)),
             train_dataset=[examples[i] for i in order],
