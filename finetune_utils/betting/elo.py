@@ -33,7 +33,7 @@ def win_probability(difference: float | np.ndarray) -> float | np.ndarray:
     return 1 / (1 + 10 ** (-np.asarray(difference, float) / 400))
 
 
-def rate_games(games: Sequence[Game], settings: EloSettings = EloSettings()) -> np.ndarray:  # noqa: B008 (frozen)
+def rate_games(games: Sequence[Game], settings: EloSettings = EloSettings()) -> np.ndarray:
     """Ratings before each game: an array (games, 2) of home and away. Games come in order of date.
 
     A game moves both ratings by k x multiplier x (result - expectation); the multiplier grows with the margin and

@@ -205,7 +205,9 @@ def _interval(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     low, high, y = (np.asarray(values, float) for values in (low, high, y))
     if not len(low) == len(high) == len(y) or not len(y):
-        raise UserError(f"{len(low)} lower ends, {len(high)} upper ends and {len(y)} outcomes: give one of each a case.")
+        raise UserError(
+            f"{len(low)} lower ends, {len(high)} upper ends and {len(y)} outcomes: give one of each a case."
+        )
     bad = np.flatnonzero(~(low <= high))
     if len(bad):
         raise UserError(f"Interval {bad[0] + 1} runs from {low[bad[0]]:g} to {high[bad[0]]:g}: its ends are swapped.")

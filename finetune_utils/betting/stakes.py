@@ -47,8 +47,10 @@ def growth(p: float, odds: float, share: float) -> float:
     """Expected log growth of the bankroll a bet when `share` of it is staked; -inf when it can lose all."""
     if share >= 1 and p < 1:
         return float("-inf")
-    return float(p * np.log1p(share * (odds - 1)) + (1 - p) * np.log1p(-share)) if p < 1 else float(
-        np.log1p(share * (odds - 1))
+    return (
+        float(p * np.log1p(share * (odds - 1)) + (1 - p) * np.log1p(-share))
+        if p < 1
+        else float(np.log1p(share * (odds - 1)))
     )
 
 

@@ -57,7 +57,10 @@ def test_the_likelier_choice_is_the_answer_and_the_other_stands_beside_it(tokeni
 def test_a_certain_choice_is_an_ordinary_example(tokenizer):
     example = encode_choice({"question": "Why?"}, {"Y": 0.0, "N": 1.0}, tokenizer, "plain")
     assert example["soft_labels"] == []
-    assert example["labels"] == tokenize_rows([{"question": "Why?", "answer": "N"}], tokenizer, "plain").examples[0]["labels"]
+    assert (
+        example["labels"]
+        == tokenize_rows([{"question": "Why?", "answer": "N"}], tokenizer, "plain").examples[0]["labels"]
+    )
 
 
 @pytest.mark.parametrize("sparse", [True, False])
