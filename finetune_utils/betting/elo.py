@@ -85,9 +85,9 @@ def fit_elo(
         raise UserError(f"No game of the seasons {', '.join(map(str, seasons)) or '(none)'} to fit Elo on.")
     won = np.array([game.home_won for game in known])
 
-    def log_loss(settings: EloSettings) -> float:
+    def _log_loss(settings: EloSettings) -> float:
         p = elo_probabilities(known, settings)
         return -float(np.log(np.where(won == 1, p, 1 - p))[judged].mean())
 
     grid = [replace(EloSettings(), home_edge=edge, carry_over=kept) for edge in home_edges for kept in carry_overs]
-    return min(grid, key=log_loss)
+    return min(grid, key=_log_loss)

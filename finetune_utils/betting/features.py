@@ -36,6 +36,7 @@ class _Team:
     last: datetime.date | None = None
 
     def describe(self, day: datetime.date, side: str) -> dict[str, float]:
+        """The features of this team on a day, each name with `home_` or `away_` before it."""
         rest = LONGEST_REST if self.last is None else min((day - self.last).days - 1, LONGEST_REST)
         return {
             f"{side}_games": self.games,
@@ -48,6 +49,7 @@ class _Team:
         }
 
     def play(self, day: datetime.date, margin: int) -> None:
+        """Take in a finished game."""
         self.games, self.wins, self.margins = self.games + 1, self.wins + (margin > 0), self.margins + margin
         self.recent.append(margin)
         self.last = day

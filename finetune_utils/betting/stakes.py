@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,13 +46,10 @@ def kelly(p: float | np.ndarray, odds: float | np.ndarray) -> np.ndarray:
 
 def growth(p: float, odds: float, share: float) -> float:
     """Expected log growth of the bankroll a bet when `share` of it is staked; -inf when it can lose all."""
-    if share >= 1 and p < 1:
-        return float("-inf")
-    return (
-        float(p * np.log1p(share * (odds - 1)) + (1 - p) * np.log1p(-share))
-        if p < 1
-        else float(np.log1p(share * (odds - 1)))
-    )
+    won = p * math.log1p(share * (odds - 1))
+    if p >= 1:
+        return won
+    return won + (1 - p) * math.log1p(-share) if share < 1 else -math.inf
 
 
 @dataclass(frozen=True)
