@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from .errors import UserError
+from .soft_labels import collate_soft_labels
 from .tokenization import IGNORE, Example
 
 
@@ -110,7 +111,8 @@ class SupervisedCollator:
     says at which positions logits are needed (`logits_to_keep`), so that the large output layer is computed there only.
 
     Returns tensors of shape (rows, length): `input_ids`, `attention_mask`, `labels`; with `sparse` also
-    `logits_to_keep` (rows, length), bool, and `shift_labels` (supervised positions,).
+    `logits_to_keep` (rows, length), bool, and `shift_labels` (supervised positions,). A batch with soft labels also has
+    `soft_labels` (see `collate_soft_labels`), which are for the loss and not for the model.
     """
 
     pad_token_id: int
@@ -121,7 +123,7 @@ class SupervisedCollator:
         if self.pad_token_id is None:
             raise UserError("The tokenizer has no pad token: set tokenizer.pad_token = tokenizer.eos_token first.")
 
-    def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         longest = max(len(e["input_ids"]) for e in examples)
         width = -(-longest // self.multiple) * self.multiple
         pad = lambda name, value: torch.tensor(  # noqa: E731
@@ -133,6 +135,9 @@ class SupervisedCollator:
             "attention_mask": torch.tensor(mask),
             "labels": pad("labels", IGNORE),
         }
+        soft = collate_soft_labels(examples, batch["labels"], self.sparse)
+        if soft is not None:
+            batch["soft_labels"] = soft
         if self.sparse:
             shifted = torch.nn.functional.pad(batch["labels"], (0, 1), value=IGNORE)[:, 1:]
             batch["logits_to_keep"] = shifted != IGNORE

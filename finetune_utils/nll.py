@@ -13,6 +13,7 @@ import torch
 
 from .batching import SupervisedCollator, can_skip_logits, length_batches
 from .progress import bar
+from .soft_labels import soft_terms
 from .tokenization import IGNORE, Example, count_supervised
 
 
@@ -43,6 +44,7 @@ def token_nll(
     """Score every supervised token of `examples` under `model`.
 
     The Trainer's own `eval_loss` averages batch means, so it changes with the batch size; this sum does not.
+    Where an example has soft labels, the score is the cross-entropy against them.
     Batches hold rows of similar length, `batch_tokens` tokens at most. The logits are taken in float32.
     """
     was_training = model.training
@@ -52,7 +54,9 @@ def token_nll(
     sums, counts = np.zeros(len(examples)), np.array([count_supervised(e) for e in examples])
     with bar(len(examples), "Scoring", "row", progress) as progress_bar, torch.inference_mode(), autocast(model):
         for batch in length_batches([len(e["input_ids"]) for e in examples], batch_tokens):
-            tensors = {k: v.to(device) for k, v in collate([examples[i] for i in batch]).items()}
+            tensors = collate([examples[i] for i in batch])
+            soft = {k: v.to(device) for k, v in tensors.pop("soft_labels", {}).items()}
+            tensors = {k: v.to(device) for k, v in tensors.items()}
             labels, kept = tensors.pop("labels"), tensors.pop("shift_labels", None)
             logits = model(**tensors, use_cache=False).logits.float()
             if kept is not None:
@@ -64,6 +68,9 @@ def token_nll(
                 rows = (shifted != IGNORE).nonzero()[:, 0].cpu()
                 losses = losses[shifted != IGNORE]
             np.add.at(sums, np.array(batch)[rows.numpy()], losses.double().cpu().numpy())
+            if soft:
+                terms = soft_terms(logits, soft).double().cpu().numpy()
+                np.add.at(sums, np.array(batch)[soft["row"].cpu().numpy()], terms)
             progress_bar.update(len(batch))
     model.train(was_training)
     return NLL(sums, counts)

@@ -17,7 +17,9 @@ ALPACA_WITHOUT_INPUT = (
     "### Instruction:\n{instruction}\n\n### Response:\n"
 )
 QUESTION = "### Question:\n{question}\n\n### Answer:\n"
-TEMPLATES = ("chat", "short-chat", "question", "alpaca", "plain")
+TEMPLATES = ("chat", "short-chat", "question", "alpaca", "plain", "forecast", "yes-no")
+# Short, since every token of every row is paid for: the end of a forecasting question says what to answer with.
+ENDINGS = {"plain": "", "forecast": "\nJSON:", "yes-no": "\nYes or No:"}
 # SmolLM2's template puts 21 tokens of its own into every prompt; a message of ours replaces them.
 SHORT_SYSTEM = "Fine-tuning assistant"
 
@@ -96,8 +98,8 @@ def render_prompt(row: Mapping[str, Any], tokenizer: Any, template: str | None =
         return alpaca_prompt(row.get("instruction", row["question"]), row.get("input", ""))
     if template == "question":
         return question_prompt(row["question"])
-    if template == "plain":
-        return row["question"]
+    if template in ENDINGS:
+        return row["question"] + ENDINGS[template]
     if template == "short-chat":
         return chat_prompt(tokenizer, row["question"], system=SHORT_SYSTEM)
     return chat_prompt(tokenizer, row["question"])

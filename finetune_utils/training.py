@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 import transformers
-from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainingArguments
 
 from .batching import SupervisedCollator, can_skip_logits, example_order
@@ -25,6 +24,7 @@ from .nll import token_nll
 from .progress import bar
 from .quick_lora import plain_attention, quick_lora
 from .tokenization import Example, check_ends
+from .trainer import CourseTrainer
 from .watcher import Watcher
 
 # Seconds between checkpoints: a killed run loses less than two minutes.
@@ -118,13 +118,6 @@ class TrainResult:
         return [entry["loss"] for entry in self.history if "loss" in entry]
 
 
-class _OrderedTrainer(Trainer):
-    """The stock Trainer, told to take the examples in the order given."""
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
-        return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
-
-
 def train(
     model: Any,
     tokenizer: Any,
@@ -142,7 +135,7 @@ def train(
     """Fine-tune `model` in place on tokenized examples and return what happened.
 
     Args:
-        examples: dicts of `input_ids` and `labels` (-100 where nothing is learned).
+        examples: dicts of `input_ids`, `labels` (-100: nothing is learned) and perhaps `soft_labels` (see that module).
         eval_examples: scored (token-weighted NLL) every `settings.evaluate_every` steps.
         precision: default: what `choose_precision` finds for the model's device.
         output: folder for checkpoints, at least one every two minutes; removed when the run completes, unless
@@ -208,7 +201,7 @@ def _make_trainer(
     watcher: Watcher,
 ) -> Trainer:
     device = next(model.parameters()).device
-    trainer = _OrderedTrainer(
+    trainer = CourseTrainer(
         model=model,
         args=_arguments(
             folder, settings, _steps(examples, settings), precision, device, learning_rate_of(model, settings)

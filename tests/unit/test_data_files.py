@@ -6,9 +6,11 @@ from collections import Counter
 
 import pytest
 
+from finetune_utils.betting.games import load_games, of_seasons
 from finetune_utils.data import (
     DATA_DIR,
     check_no_overlap,
+    data_path,
     deduplicate,
     fold,
     load_rows,
@@ -59,7 +61,7 @@ def section(card: str, name: str) -> str:
 
 
 def test_files_are_plain_utf8_with_unix_line_ends():
-    for name in [*WRITTEN, "redirect_labels.jsonl"]:
+    for name in [*WRITTEN, "redirect_labels.jsonl", "nba_games.csv"]:
         content = (DATA_DIR / name).read_bytes()
         assert b"\r" not in content, name
         assert content.endswith(b"\n"), name
@@ -224,6 +226,22 @@ def test_every_file_has_a_complete_card(card):
         assert "Written for this course; synthetic" in section(card, name)
         assert "CC0-1.0" in section(card, name)
     assert all(f"`{name}`" in card for name in HUB)
+
+
+def test_the_card_of_the_games_agrees_with_the_file(card):
+    games = load_games()
+    text = section(card, "nba_games.csv")
+    assert "MIT License. Copyright (c) 2025 Ryan Elmore." in text
+    assert "CC0" not in text
+    rows = re.findall(r"^\| (\d{4}) \| ([\d,]+) \| ([\d.]+)% \| (\d) \|$", text, re.MULTILINE)
+    for season, count, share, neutral in rows:
+        own = of_seasons(games, [int(season)])
+        assert (f"{len(own):,}", int(neutral)) == (count, sum(game.neutral for game in own))
+        assert float(share) == pytest.approx(100 * sum(game.home_won for game in own) / len(own), abs=0.051)
+    assert {int(row[0]) for row in rows} == {game.season for game in games}
+    assert f"| `nba_games.csv` | {len(games):,} |" in card
+    (example,) = re.findall(r"```csv\n(.*?)\n```", text, re.DOTALL)
+    assert example in data_path("nba_games").read_text(encoding="utf-8").splitlines()
 
 
 def test_the_cards_show_rows_that_exist(card):

@@ -13,23 +13,33 @@ FOLDER = Path(finetune_utils.__file__).parent
 LAYERS = [
     "errors", "profiles", "hardware", "progress",
     "files", "shapes", "hub", "data", "quality",
-    "prompts", "tokenization", "batching", "nll",
+    "prompts", "tokenization", "soft_labels", "batching", "nll",
     "weights", "lora", "quick_lora", "memory", "models",
-    "checkpoints", "watcher", "training", "generation", "evaluation",
+    "checkpoints", "trainer", "watcher", "training", "generation", "evaluation",
+    "betting.games", "betting.elo", "betting.features", "betting.baselines", "betting.scoring", "betting.stakes",
+    "betting.questions", "betting.answers", "betting.readings", "betting.teaching",
     "results", "sources", "placeholders", "outputs", "exercises", "headless", "readme", "notebooks", "ranges",
     "course", "studies", "canvas", "batch_plots", "plots", "doctor",
     "runs", "trials", "assistant",
     "run_record", "quickstart", "commands", "measure",
     "__main__",
 ]  # fmt: skip
-MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+MODULES = sorted(
+    path.relative_to(FOLDER).with_suffix("").as_posix().replace("/", ".")
+    for path in [*FOLDER.glob("*.py"), *FOLDER.glob("betting/*.py")]
+    if path.stem != "__init__"
+)
 
 
 def imported(name: str) -> set[str]:
     """The package's own modules that a module imports, at its top or inside a function."""
     found = set()
-    for node in ast.walk(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level == 1:
+    package, _, _ = name.rpartition(".")
+    for node in ast.walk(ast.parse((FOLDER / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and package:
+            names = {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
+            found |= {f"{package}.{other}" for other in names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 1 + bool(package):
             found |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "finetune_utils":
             below = node.module.split(".")[1:2]
@@ -59,3 +69,6 @@ def test_the_search_for_imports_finds_every_form(tmp_path, monkeypatch):
         "def f():\n    from .eta.inner import z\n"
     )
     assert imported("sample") == {"alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta"}
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "part.py").write_text("from .other import x\nfrom ..alpha import y\nfrom . import third\n")
+    assert imported("inner.part") == {"inner.other", "alpha", "inner.third"}

@@ -1,0 +1,131 @@
+"""Three readings of one model: the Yes/No token, the stated number, the distribution over its digits."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..batching import length_batches
+from ..errors import UserError
+from ..generation import generate
+from ..nll import autocast
+from ..progress import bar
+from ..soft_labels import choice_tokens
+from .answers import Reading, read_answers
+
+YES_NO = (" Yes", " No")
+OPENING = ' {"probability": 0.'  # what the first digit of a stated probability follows
+
+
+def yes_no(
+    model: Any, tokenizer: Any, prompts: Sequence[str], words: tuple[str, str] = YES_NO, batch_tokens: int = 4096,
+    progress: bool | None = False,
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """P(first word) / (P(first word) + P(second word)) for the token after each prompt, and that sum itself.
+
+    Both have shape (prompts,). A sum far below 1 says that the model would answer something else.
+
+    Raises:
+        UserError: a word that is not one token, or an empty prompt.
+    """
+    yes, no = choice_tokens(words, tokenizer)
+    shares = torch.empty(len(prompts), 2)
+    for rows, logits, _ in _last_logits(model, tokenizer, prompts, batch_tokens, progress):
+        shares[rows] = logits.softmax(-1)[:, [yes, no]].cpu()
+    total = shares.sum(dim=1)
+    return shares[:, 0] / total, total
+
+
+def stated(
+    model: Any, tokenizer: Any, prompts: Sequence[str], kind: str = "win", max_new_tokens: int = 40,
+    batch_size: int = 32, progress: bool | None = False,
+) -> tuple[Reading, list[str]]:  # fmt: skip
+    """Let the model answer freely and greedily, parse what it wrote, and return both. Nothing is repaired."""
+    texts = generate(model, tokenizer, prompts, max_new_tokens, batch_size, progress)
+    return read_answers(texts, kind), texts
+
+
+@dataclass(frozen=True)
+class Digits:
+    """The distribution over a stated probability.
+
+    `grid` (prompts, 10, 10): probability of 0.d1d2, given that two digits follow. `mass` (prompts,): how probable the
+    model finds any digit after the opening.
+    """
+
+    grid: torch.Tensor
+    mass: torch.Tensor
+
+    @property
+    def expected(self) -> torch.Tensor:
+        """Mean of 0.d1d2 under the grid, (prompts,)."""
+        values = torch.arange(100, dtype=torch.float32).reshape(10, 10) / 100
+        return (self.grid * values).sum(dim=(1, 2))
+
+    def quantile(self, share: float) -> torch.Tensor:
+        """The smallest 0.d1d2 at which the cumulative probability reaches `share`, (prompts,)."""
+        reached = self.grid.flatten(1).cumsum(dim=1)
+        return (reached < share - 1e-6).sum(dim=1).clamp(max=99) / 100
+
+
+def digit_distribution(
+    model: Any, tokenizer: Any, prompts: Sequence[str], opening: str = OPENING, batch_tokens: int = 1024,
+    progress: bool | None = False,
+) -> Digits:  # fmt: skip
+    """Read the model's distribution over 0.00 to 0.99 instead of one number: eleven short passes a prompt.
+
+    One pass over prompt and opening gives the first digit; one more token for each of its ten values, on the kept
+    attention states, gives the second.
+
+    Raises:
+        UserError: a tokenizer that does not write digits as one token each, or an empty prompt.
+    """
+    digits = choice_tokens([str(d) for d in range(10)], tokenizer)
+    if tokenizer(opening + "62", add_special_tokens=False)["input_ids"][-2:] != [digits[6], digits[2]]:
+        raise UserError("This tokenizer writes several digits as one token: read the stated number instead.")
+    grid, mass = torch.empty(len(prompts), 10, 10), torch.empty(len(prompts))
+    asked = [prompt + opening if prompt else "" for prompt in prompts]
+    for rows, logits, state in _last_logits(model, tokenizer, asked, batch_tokens, progress, keep=True):
+        first = logits.softmax(-1)[:, digits]
+        mask, cache = state
+        cache.batch_repeat_interleave(10)
+        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1).repeat_interleave(10, dim=0)
+        tokens = torch.tensor(digits, device=mask.device).repeat(len(rows))[:, None]
+        positions = mask.sum(dim=1, keepdim=True) - 1
+        with torch.inference_mode(), autocast(model):
+            after = model(input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache).logits
+        second = after[:, -1].float()[:, digits].softmax(-1).reshape(len(rows), 10, 10)
+        grid[rows] = (first / first.sum(dim=1, keepdim=True))[:, :, None].cpu() * second.cpu()
+        mass[rows] = first.sum(dim=1).cpu()
+    return Digits(grid, mass)
+
+
+def _last_logits(
+    model: Any, tokenizer: Any, prompts: Sequence[str], batch_tokens: int, progress: bool | None, keep: bool = False
+) -> Any:
+    """Yield (row numbers, float32 logits after the last token, (mask, cache) if asked) for batches of similar length."""
+    ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+    for number, tokens in enumerate(ids, start=1):
+        if not tokens:
+            raise UserError(f"Prompt {number} of {len(prompts)} is empty: there is nothing to continue.")
+    device, was_training = next(model.parameters()).device, model.training
+    model.eval()
+    with bar(len(ids), "Reading", "question", progress) as progress_bar:
+        for rows in length_batches([len(tokens) for tokens in ids], batch_tokens):
+            width = max(len(ids[i]) for i in rows)
+            padded = [[tokenizer.pad_token_id] * (width - len(ids[i])) + ids[i] for i in rows]
+            mask = torch.tensor([[0] * (width - len(ids[i])) + [1] * len(ids[i]) for i in rows], device=device)
+            positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+            inputs = torch.tensor(padded, device=device)
+            with torch.inference_mode(), autocast(model):
+                output = model(
+                    input_ids=inputs, attention_mask=mask, position_ids=positions, use_cache=keep, logits_to_keep=1
+                )
+            cache = copy.copy(output.past_key_values) if keep else None
+            yield rows, output.logits[:, -1].float(), (mask, cache)
+            progress_bar.update(len(rows))
+    model.train(was_training)

@@ -1,0 +1,78 @@
+"""Training examples for the forecaster: Yes/No rows with soft labels, and rows answered in JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import UserError
+from ..prompts import render_prompt
+from ..soft_labels import encode_choice
+from ..tokenization import Example, encode_row
+from .answers import row_answer
+from .readings import YES_NO
+
+Row = Mapping[str, Any]
+HARD = {1: (1.0, 0.0), 0: (0.0, 1.0)}
+
+
+def yes_no_prompt(row: Row, tokenizer: Any) -> str:
+    """The question, and the words `Yes or No:` after which one token says the answer."""
+    return render_prompt(row, tokenizer, "yes-no")
+
+
+def json_prompt(row: Row, tokenizer: Any) -> str:
+    """The question, and the word `JSON:` after which the answer stands."""
+    return render_prompt(row, tokenizer, "forecast")
+
+
+def yes_no_examples(rows: Sequence[Row], tokenizer: Any, target: str = "probability") -> list[Example]:
+    """Examples whose answer is Yes or No, as probable as the row's reference says.
+
+    `target="outcome"` teaches what happened instead (a hard label, 1 or 0): the same optimum, with far more noise.
+
+    Raises:
+        UserError: a row that is not a win question, or another target.
+    """
+    if target not in ("probability", "outcome"):
+        raise UserError(f"Unknown target {target!r}: choose probability or outcome.")
+    examples = []
+    for row in rows:
+        if row["kind"] != "win":
+            raise UserError(f"Row {row['id']} asks about {row['kind']}: only a win question is answered by Yes or No.")
+        shares = HARD[row["outcome"]] if target == "outcome" else (row["probability"], 1 - row["probability"])
+        choices = dict(zip(YES_NO, shares, strict=True))
+        examples.append(encode_choice({"question": row["question"]}, choices, tokenizer, "yes-no"))
+    return examples
+
+
+def json_examples(rows: Sequence[Row], tokenizer: Any, answers: Sequence[str] | None = None) -> list[Example]:
+    """Examples whose answer is the row's reference in JSON, or the texts given in `answers`."""
+    texts = [row_answer(row) for row in rows] if answers is None else answers
+    return [
+        encode_row({"question": row["question"], "answer": " " + text}, tokenizer, "forecast")
+        for row, text in zip(rows, texts, strict=True)
+    ]
+
+
+def mix(parts: Mapping[str, Sequence[Example]], shares: Mapping[str, float], count: int) -> list[Example]:
+    """Interleave parts so that each keeps its share in every stretch of the result, `count` examples long.
+
+    A part that runs out starts again from its beginning. With 0.5/0.5 the parts alternate. Train on it with
+    `shuffle=False`, so that every batch holds each kind.
+
+    Raises:
+        UserError: shares that do not sum to 1, or a part that is empty.
+    """
+    if abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values()) < 0:
+        raise UserError(f"The shares {dict(shares)} must be 0 or more and sum to 1.")
+    empty = [name for name, share in shares.items() if share > 0 and not parts.get(name)]
+    if empty:
+        raise UserError(f"The part {empty[0]!r} has a share and no examples.")
+    taken = dict.fromkeys(shares, 0)
+    result = []
+    for number in range(1, count + 1):
+        name = max(shares, key=lambda name: number * shares[name] - taken[name])
+        result.append(parts[name][taken[name] % len(parts[name])])
+        taken[name] += 1
+    return result
