@@ -16,6 +16,7 @@ LAYERS = [
     "prompts", "tokenization", "batching", "nll",
     "weights", "embeddings", "scores", "metrics", "lora", "quick_lora", "memory", "models",
     "checkpoints", "training", "generation", "evaluation",
+    "multiple_choice", "pairwise", "spelling", "error_categories", "comparison", "forgetting",
     "results", "sources", "placeholders", "outputs", "exercises", "headless", "readme", "notebooks", "ranges",
     "course", "studies", "canvas", "plots", "doctor",
     "runs", "trials", "assistant",
