@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +61,20 @@ class Line:
         change = self.change
         ends = {"change": change.estimate, "low": change.low, "high": change.high} if change is not None else {}
         head = {"name": self.name, "before": self.before, "after": self.after}
-        return head | ends | {"verdict": self.verdict, "rows": self.rows, "groups": self.groups}
+        tail = {"detectable": self.detectable if math.isfinite(self.detectable) else None}
+        return (
+            head
+            | ends
+            | tail
+            | {"verdict": self.verdict, "better": self.better, "rows": self.rows, "groups": self.groups}
+        )
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Line:
+        """The line again, from what `as_dict` gave."""
+        change = Interval(values["change"], values["low"], values["high"]) if "change" in values else None
+        names = ("name", "before", "after", "better", "rows", "groups")
+        return cls(change=change, **{name: values[name] for name in names})
 
 
 def mark_answers(
@@ -107,7 +121,7 @@ def compare(
         UserError: numbers of rows that differ.
     """
 
-    def line(
+    def _line(
         name: str, old: Sequence[float], new: Sequence[float], better: str, rows: Sequence[int] | None = None
     ) -> Line:
         chosen = list(range(len(groups)) if rows is None else rows)
@@ -117,10 +131,10 @@ def compare(
         return Line(name, float(np.mean(a)), float(np.mean(b)), change, better, len(chosen), count)
 
     _check_rows(before, after, references, groups)
-    lines = [line("exact match", before.exact, after.exact, "higher"),
-             line("ROUGE-L", before.rouge_l, after.rouge_l, "higher")]  # fmt: skip
+    lines = [_line("exact match", before.exact, after.exact, "higher"),
+             _line("ROUGE-L", before.rouge_l, after.rouge_l, "higher")]  # fmt: skip
     if before.similarity is not None and after.similarity is not None:
-        lines.append(line("similarity", before.similarity, after.similarity, "higher"))
+        lines.append(_line("similarity", before.similarity, after.similarity, "higher"))
     wanted = [i for i, text in enumerate(references) if is_redirect(text)]
     others = [i for i in range(len(references)) if i not in set(wanted)]
     for name, rows, better in (
@@ -128,10 +142,10 @@ def compare(
         ("redirects, other rows", others, "lower"),
     ):
         if rows:
-            lines.append(line(name, before.redirects, after.redirects, better, rows))
+            lines.append(_line(name, before.redirects, after.redirects, better, rows))
     for category in ("any", *CATEGORIES):
         old, new = has_error(before.findings, category), has_error(after.findings, category)
-        lines.append(line("errors of any kind" if category == "any" else f"errors: {category}", old, new, "lower"))
+        lines.append(_line("errors of any kind" if category == "any" else f"errors: {category}", old, new, "lower"))
     return lines
 
 

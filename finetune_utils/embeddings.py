@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,3 +59,9 @@ def load_encoder(
     folder = folder or ensure_model("minilm", say)
     model = AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
     return Encoder(model.to(device or choose_device()), AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
+
+
+@functools.lru_cache(maxsize=1)
+def default_encoder() -> Encoder:
+    """MiniLM, loaded once a process without a word: what `scores.embedding_similarity` takes when it is given nothing."""
+    return load_encoder(say=lambda message: None)

@@ -97,10 +97,10 @@ def ratings(games: Sequence[Game], groups: Sequence[Hashable] | None = None, see
         wins[i, left, right], wins[i, right, left] = game.score, 1 - game.score
     flat = wins.reshape(len(games), -1)
 
-    def statistic(draws: np.ndarray, k: int) -> np.ndarray:
+    def _rating(draws: np.ndarray, k: int) -> np.ndarray:
         return _strengths((draws.astype(float) @ flat).reshape(len(draws), len(names), len(names)))[:, k]
 
-    return {name: bootstrap(lambda d, k=k: statistic(d, k), marks, seed=seed) for k, name in enumerate(names)}
+    return {name: bootstrap(lambda d, k=k: _rating(d, k), marks, seed=seed) for k, name in enumerate(names)}
 
 
 def _strengths(wins: np.ndarray, steps: int = 1000) -> np.ndarray:

@@ -108,9 +108,9 @@ def embedding_similarity(
     """
     pairs = paired(predictions, references)
     if encode is None:
-        from .embeddings import load_encoder
+        from .embeddings import default_encoder
 
-        encode = load_encoder(say=lambda message: None)
+        encode = default_encoder()
     texts = list(dict.fromkeys(text for said, wanted in pairs for text in (said, *wanted)))
     vectors = dict(zip(texts, np.asarray(encode(texts), float), strict=True))
     return [

@@ -112,6 +112,7 @@ def test_the_table_names_both_numbers_the_interval_and_the_verdict():
     assert rouge.endswith("no difference shown")
     assert redirects.endswith("too few groups")
     assert json.loads(json.dumps(lines[0].as_dict()))["low"] == -0.875
+    assert [Line.from_dict(line.as_dict()) for line in lines] == lines
 
 
 def test_rows_must_pair_up():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import transformers
 
+from finetune_utils import embeddings, scores
 from finetune_utils.embeddings import Encoder, load_encoder
 
 TEXTS = ["Why?", "The learning rate is how far one step moves the weights.", "An adapter.", "why"]
@@ -45,3 +46,15 @@ def test_a_long_text_is_cut_and_an_encoder_can_be_loaded_from_a_folder(encoder, 
     long = " ".join(TEXTS) * 40
     np.testing.assert_allclose(loaded([long]), encoder([long]), atol=1e-6)
     assert loaded([]).shape == (0, 24)
+
+
+def test_without_an_encoder_minilm_is_loaded_once(encoder, monkeypatch):
+    loads = []
+    monkeypatch.setattr(embeddings, "load_encoder", lambda say: loads.append(1) or encoder)
+    embeddings.default_encoder.cache_clear()
+    try:
+        first, second = (scores.embedding_similarity([TEXTS[0]], [TEXTS[1]])[0] for _ in range(2))
+    finally:
+        embeddings.default_encoder.cache_clear()
+    assert first == second == pytest.approx(float(encoder(TEXTS)[0] @ encoder(TEXTS)[1]), abs=1e-5)
+    assert loads == [1]

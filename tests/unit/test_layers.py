@@ -22,7 +22,7 @@ LAYERS = [
     "results", "sources", "placeholders", "outputs", "exercises", "headless", "readme", "notebooks", "ranges",
     "course", "studies", "canvas", "batch_plots", "plots", "doctor",
     "runs", "trials", "assistant",
-    "run_record", "quickstart", "commands", "measure",
+    "run_record", "evaluation_report", "quickstart", "commands", "measure",
     "__main__",
 ]  # fmt: skip
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
