@@ -7,19 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from . import hardware
-from .data import describe, fold, load_table, read_rows, write_rows
+from .data import describe, load_table, read_rows, write_rows
+from .embeddings import default_encoder
 from .errors import UserError
-from .evaluation import mean_difference, nll_difference
+from .evaluation import nll_difference
+from .evaluation_report import answer_part, format_evaluation, format_example
 from .files import Row
 from .generation import fast_copy, generate
 from .models import ADAPTER_CONFIG, base_of_adapter, load_model, load_tokenizer
 from .nll import NLL, token_nll
 from .prompts import default_template, render_prompt
 from .run_record import RunRecord, answer_of, question_of, read_record, reference_of, row_hash
+from .scores import Encode
 from .shapes import question_in
+from .spelling import known_words
 from .tokenization import tokenize_rows
+from .weights import home, what_is_wrong
 
-SHOWN = 3
+__all__ = ["evaluate_file", "format_evaluation", "format_example", "generate_file"]
 
 
 def evaluate_file(
@@ -32,11 +37,11 @@ def evaluate_file(
     """Compare a tuned model with its untuned one on a file, rows seen in training apart from unseen ones.
 
     Args:
-        answers: how many unseen questions both models answer, for exact match and for the examples.
+        answers: how many unseen questions both models answer, to be scored, searched for errors and read.
 
     Returns:
         A dict that can be written as JSON: counts, and for `unseen` and `seen` rows the NLL of both models with
-        the paired difference; exact match; a few answers to read.
+        the paired difference; under `answers` what `evaluation_report.answer_part` finds.
 
     Raises:
         UserError: anything wrong with the file or the model.
@@ -70,8 +75,22 @@ def evaluate_file(
         if chosen:
             report[part] = _nll_part(scores, chosen, [answer_of(table.rows[i]) for i in chosen])
     if asked:
-        report["answers"] = _answer_part(texts, asked)
+        report["answers"] = answer_part(texts, asked, _known(table.rows, tokenizer), _encoder(say))
     return report
+
+
+def _known(rows: Sequence[Row], tokenizer: Any) -> frozenset[str]:
+    return known_words([reference_of(row) for row in rows if question_of(row)], tokenizer)
+
+
+def _encoder(say: Callable[[str], None]) -> Encode | None:
+    """MiniLM when it is in the cache; a report is no reason to fetch 90 MB."""
+    if what_is_wrong(home() / "models" / "minilm") is not None:
+        say(
+            "Note: similarity is left out, since MiniLM is not in the cache; `python -m finetune_utils setup` puts it there."
+        )
+        return None
+    return default_encoder()
 
 
 def _untuned_name(model: str, record: RunRecord | None) -> str | None:
@@ -89,62 +108,6 @@ def _nll_part(scores: dict[str, NLL], chosen: list[int], groups: list[str]) -> d
         change = nll_difference(cut["untuned"], cut["tuned"], groups)
         part |= {"nll_change": change.estimate, "nll_change_low": change.low, "nll_change_high": change.high}
     return part
-
-
-def _answer_part(texts: dict[str, list[str]], asked: Sequence[Row]) -> dict[str, Any]:
-    references = [answer_of(row) for row in asked]
-    hits = {
-        name: [float(fold(text) == reference) for text, reference in zip(given, references, strict=True)]
-        for name, given in texts.items()
-    }
-    part: dict[str, Any] = {"rows": len(asked)}
-    part |= {f"exact_match_{name}": sum(values) / len(values) for name, values in hits.items()}
-    if len(hits) == 2 and len(set(references)) > 1:
-        change = mean_difference(hits["untuned"], hits["tuned"], references)
-        part |= {"exact_match_change_low": change.low, "exact_match_change_high": change.high}
-    part["examples"] = [
-        {"question": question_of(row), "reference": reference_of(row)} | {n: given[i] for n, given in texts.items()}
-        for i, row in enumerate(asked[:SHOWN])
-    ]
-    return part
-
-
-def format_evaluation(report: dict[str, Any]) -> str:
-    """The report as text for a person."""
-    lines = [f"{report['rows']:,} rows of {report['data']}, template {report['template']}."]
-    if report["training_known"]:
-        lines.append(f"{report['seen_rows']:,} of them were trained on; they are scored apart.")
-    else:
-        lines.append("This model has no run.json: which rows it was trained on is not known.")
-    unseen = "Rows not trained on" if report["training_known"] else "All rows"
-    for part, title in (("unseen", unseen), ("seen", "Rows trained on (recall, not skill)")):
-        if part not in report:
-            continue
-        values = report[part]
-        lines.append(f"\n{title}: {values['rows']:,}")
-        if "nll_untuned" in values:
-            lines.append(f"  NLL per token, nats: untuned {values['nll_untuned']:.3f}, tuned {values['nll_tuned']:.3f}")
-        else:
-            lines.append(f"  NLL per token, nats: {values['nll_tuned']:.3f} (no untuned model to compare with)")
-        if "nll_change" in values:
-            low, high = values["nll_change_low"], values["nll_change_high"]
-            lines.append(f"  change {values['nll_change']:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}")
-    if "answers" in report:
-        values = report["answers"]
-        scores = ", ".join(
-            f"{n} {values[f'exact_match_{n}']:.0%}" for n in ("untuned", "tuned") if f"exact_match_{n}" in values
-        )
-        lines.append(f"\nExact match on {values['rows']} unseen questions: {scores}")
-        lines += [format_example(example) for example in values["examples"]]
-    return "\n".join(lines)
-
-
-def format_example(example: dict[str, str]) -> str:
-    """One question with its answers, a line each; an answer without a word is said to be so."""
-    names = ("question", "reference", "untuned", "tuned", "before", "after")
-    return "\n" + "\n".join(
-        f"  {name.capitalize():<10}{example[name] or '(nothing)'}" for name in names if name in example
-    )
 
 
 def generate_file(

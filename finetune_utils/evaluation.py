@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 from .errors import UserError
 from .nll import NLL
+
+Z95 = 1.959964  # 95 % of a normal distribution lie within so many standard errors
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def rate(hits: Sequence[bool], groups: Sequence[Hashable] | None = None, seed: i
 
 
 def _wilson(values: np.ndarray) -> Interval:
-    n, p, z = len(values), float(values.mean()), 1.959964
+    n, p, z = len(values), float(values.mean()), Z95
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return Interval(p, max(0.0, float(middle - half)), min(1.0, float(middle + half)))
@@ -90,6 +94,32 @@ def _wilson(values: np.ndarray) -> Interval:
 def _same_rows(*lengths: int) -> None:
     if len(set(lengths)) != 1:
         raise UserError(f"A paired comparison needs the same rows on both sides; found {', '.join(map(str, lengths))}.")
+
+
+def minimum_detectable_difference(change: Interval, power: float = 0.8) -> float:
+    """The smallest true difference that a comparison with such an interval would find with probability `power`.
+
+    A difference is found when its 95 % interval excludes 0: it has to reach the z-value of 0.975 plus that of `power` times the
+    standard error (Card et al. 2020, "With little power comes great responsibility", arXiv 2010.06595). The standard
+    error is read off the interval, in the units of the difference. When nothing differed at all, the rows cannot
+    tell how much they vary, and the answer is infinite.
+    """
+    error = (change.high - change.low) / (2 * Z95)
+    return (Z95 + NormalDist().inv_cdf(power)) * error if error > 0 else math.inf
+
+
+def groups_needed(change: Interval, groups: int, difference: float, power: float = 0.8) -> float:
+    """How many groups of rows would find a true `difference`, judging by a comparison of `groups` groups.
+
+    The standard error falls with the square root of the number of groups. Infinite when nothing differed.
+
+    Raises:
+        UserError: the difference to be found is 0.
+    """
+    if not difference:
+        raise UserError("No number of rows finds a difference of 0.")
+    detectable = minimum_detectable_difference(change, power)
+    return math.ceil(groups * (detectable / abs(difference)) ** 2) if math.isfinite(detectable) else math.inf
 
 
 TOPIC = re.compile(r"\bfine[- ]?tuning\b|\bhelp\w* (?:\w+ ){0,2}fine[- ]?tune\b", re.IGNORECASE)

@@ -10,7 +10,7 @@ import torch
 
 from .errors import UserError
 from .hardware import Precision, choose_precision
-from .lora import merge
+from .lora import BASE, is_4bit, merge
 from .progress import bar
 from .prompts import render_prompt
 from .tokenization import end_of_turn_id
@@ -23,6 +23,7 @@ def generate(
     max_new_tokens: int = 64,
     batch_size: int = 32,
     progress: bool | None = False,
+    adapters: Sequence[str] | None = None,
 ) -> list[str]:
     """Continue every prompt greedily and return the new text only, in the order of `prompts`.
 
@@ -30,9 +31,14 @@ def generate(
     left, so that every answer starts right after its prompt. The prompt is removed by token count, never by
     comparing text.
 
+    Args:
+        adapters: for a model with several adapters, which one answers each prompt (`lora.BASE` for none). Rows for different
+            adapters share a batch: the weights of the model are read once for all of them.
+
     Raises:
-        UserError: an empty prompt, or sizes below 1.
+        UserError: an empty prompt, sizes below 1, or adapters that are not there.
     """
+    _check_adapters(model, prompts, adapters)
     if max_new_tokens < 1 or batch_size < 1:
         raise UserError("max_new_tokens and batch_size must be at least 1.")
     ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
@@ -46,7 +52,8 @@ def generate(
     with bar(len(ids), "Answering", "answer", progress) as progress_bar:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            texts = _continue([ids[i] for i in chosen], model, tokenizer, max_new_tokens)
+            options = {} if adapters is None else {"adapter_names": [adapters[i] for i in chosen]}
+            texts = _continue([ids[i] for i in chosen], model, tokenizer, max_new_tokens, options)
             for i, text in zip(chosen, texts, strict=True):
                 answers[i] = text
             progress_bar.update(len(chosen))
@@ -54,7 +61,22 @@ def generate(
     return answers
 
 
-def _continue(batch: list[list[int]], model: Any, tokenizer: Any, max_new_tokens: int) -> list[str]:
+def _check_adapters(model: Any, prompts: Sequence[str], adapters: Sequence[str] | None) -> None:
+    if adapters is None:
+        return
+    if len(adapters) != len(prompts):
+        raise UserError(f"Found {len(prompts)} prompts and {len(adapters)} names of adapters: expected one for each.")
+    there = list(getattr(model, "peft_config", {}))
+    for name in adapters:
+        if name != BASE and name not in there:
+            raise UserError(
+                f"No adapter called {name!r}: the model has {', '.join(there) or 'none'}, and {BASE} for none."
+            )
+
+
+def _continue(
+    batch: list[list[int]], model: Any, tokenizer: Any, max_new_tokens: int, options: dict[str, Any]
+) -> list[str]:
     width = max(len(tokens) for tokens in batch)
     pad = tokenizer.pad_token_id
     device = next(model.parameters()).device
@@ -71,6 +93,7 @@ def _continue(batch: list[list[int]], model: Any, tokenizer: Any, max_new_tokens
             top_k=None,
             pad_token_id=pad,
             eos_token_id=end_of_turn_id(tokenizer),
+            **options,
         )
     return [text.strip() for text in tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)]
 
@@ -93,7 +116,10 @@ def fast_copy(model: Any, precision: Precision | None = None) -> Any:
     """Return a copy of `model` made for answering: adapter merged, weights in this machine's 16-bit format.
 
     An adapter costs two extra small products in every layer, and float32 weights cost twice the memory traffic of
-    16-bit ones; both are felt token by token. `model` itself stays as it is.
+    16-bit ones; both are felt token by token. `model` itself stays as it is. A 4-bit model is returned as it is: there
+    is nothing to merge into.
     """
+    if is_4bit(model):
+        return model.eval()
     precision = precision or choose_precision(next(model.parameters()).device)
     return merge(copy.deepcopy(model), precision.dtype).eval()

@@ -11,6 +11,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 from .errors import UserError
 from .hardware import Precision, choose_precision, set_seed
+from .profiles import Profile
+
+BASE = "__base__"  # peft's name for "no adapter" among the adapters of a mixed batch
 
 
 def _check_torchao() -> None:
@@ -26,6 +29,34 @@ def _check_torchao() -> None:
         )
 
 
+def lora_config(
+    rank: int = 16,
+    alpha: int | None = None,
+    targets: str | list[str] = "all-linear",
+    dropout: float = 0.0,
+    profile: Profile | None = None,
+    **more: Any,
+) -> LoraConfig:
+    """The settings of a LoRA adapter in peft's form.
+
+    Args:
+        alpha: the adapter's output is scaled by `alpha / rank`; default twice the rank.
+        targets: which linear layers, in peft's terms.
+        profile: takes the rank of a profile instead of `rank`.
+        more: anything else that `LoraConfig` knows, such as `use_dora=True` or `use_rslora=True`.
+
+    Raises:
+        UserError: a rank below 1.
+    """
+    rank = profile.lora_rank if profile is not None else rank
+    if rank < 1:
+        raise UserError(f"The rank is {rank}: a LoRA adapter has rank 1 or more.")
+    return LoraConfig(
+        r=rank, lora_alpha=alpha if alpha is not None else 2 * rank, target_modules=targets, lora_dropout=dropout,
+        task_type="CAUSAL_LM", **more,
+    )  # fmt: skip
+
+
 def add_lora(
     model: Any,
     rank: int = 16,
@@ -34,32 +65,52 @@ def add_lora(
     dropout: float = 0.0,
     seed: int = 0,
     precision: Precision | None = None,
+    **more: Any,
 ) -> PeftModel:
     """Freeze `model` and add a LoRA adapter of `rank` to its linear layers (Hu et al. 2021, arXiv 2106.09685).
 
     The frozen weights are stored in the 16-bit format of `precision` (default: what this machine
-    has), which halves their memory and speeds training up; the adapter itself stays float32.
+    has), which halves their memory and speeds training up; the adapter itself stays float32. A model in 4 bits
+    (`four_bit.load_4bit`) stays as it is: that is QLoRA.
 
-    Args:
-        alpha: the adapter's output is scaled by `alpha / rank`; default twice the rank.
-        targets: which linear layers, in peft's terms.
+    Args: see `lora_config`; `seed` decides where the adapter starts.
     """
     _check_torchao()
     precision = precision or choose_precision(next(model.parameters()).device)
-    if precision.low:
+    if precision.low and not is_4bit(model):
         model.to(precision.dtype)
     set_seed(seed)
-    config = LoraConfig(
-        r=rank, lora_alpha=alpha if alpha is not None else 2 * rank, target_modules=targets, lora_dropout=dropout,
-        task_type="CAUSAL_LM",
-    )  # fmt: skip
-    return get_peft_model(model, config)
+    return get_peft_model(model, lora_config(rank, alpha, targets, dropout, **more))
 
 
-def attach_adapter(model: Any, folder: Path) -> PeftModel:
-    """Load a saved adapter onto its model (frozen, ready to answer)."""
+def attach_adapter(model: Any, folder: Path, name: str = "default") -> PeftModel:
+    """Load a saved adapter onto its model (frozen, ready to answer); one that has adapters already gets one more.
+
+    The new adapter is the active one: `use_adapter` chooses another, and `with model.disable_adapter():` none.
+    """
     _check_torchao()
-    return PeftModel.from_pretrained(model, str(folder)).eval()
+    if not is_lora(model):
+        return PeftModel.from_pretrained(model, str(folder), adapter_name=name).eval()
+    if name in model.peft_config:
+        raise UserError(f"The model has an adapter called {name!r} already: choose another name.")
+    model.load_adapter(str(folder), adapter_name=name, is_trainable=False)
+    use_adapter(model, name)
+    return model.eval()
+
+
+def use_adapter(model: Any, name: str) -> None:
+    """Make `name` the adapter that answers; all adapters stay frozen.
+
+    Raises:
+        UserError: the model has no such adapter.
+    """
+    if name not in getattr(model, "peft_config", {}):
+        there = ", ".join(getattr(model, "peft_config", {})) or "none"
+        raise UserError(f"No adapter called {name!r}: the model has {there}.")
+    model.set_adapter(name)
+    for parameter_name, parameter in model.named_parameters():  # choosing an adapter makes it trainable
+        if "lora_" in parameter_name:
+            parameter.requires_grad = False
 
 
 def is_lora(model: Any) -> bool:
@@ -67,12 +118,24 @@ def is_lora(model: Any) -> bool:
     return isinstance(model, PeftModel)
 
 
+def is_4bit(model: Any) -> bool:
+    """True when the weights of `model` are stored in 4 bits by bitsandbytes."""
+    return bool(getattr(model, "is_loaded_in_4bit", False))
+
+
 def merge(model: Any, dtype: torch.dtype | None = None) -> Any:
     """Return a plain model with the adapter's product added into the weights.
 
     Merging is done in float32 and rounded to `dtype` afterwards (default: keep float32), since adding a small
     update to 16-bit weights would lose part of it. `model` is used up: its layers become the result's.
+
+    Raises:
+        UserError: the weights have 4 bits, which cannot hold the sum.
     """
+    if is_4bit(model):
+        raise UserError(
+            "4-bit weights cannot take an adapter in: load the model in 16 or 32 bits, attach it there, merge."
+        )
     if is_lora(model):
         model = model.to(torch.float32).merge_and_unload()
     return model.to(dtype) if dtype is not None else model

@@ -10,9 +10,12 @@ import torch
 from .errors import UserError
 from .hardware import Precision, choose_precision
 
-METHODS = ("full", "lora", "inference")
+METHODS = ("full", "lora", "qlora", "inference")
 # Kernels that PyTorch compiles and buffers that it keeps once the first steps have run.
 LIBRARIES = 150_000_000
+# NF4 with double quantization (Dettmers et al. 2023, arXiv 2305.14314): half a byte a weight, one byte of scale for 64 of them,
+# and four bytes for 256 scales.
+NF4_BYTES = 1 / 2 + 1 / 64 + 4 / (64 * 256)
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def estimate_memory(
     token in every layer (see `activation_bytes`). Logits exist for supervised tokens only.
 
     Args:
-        method: `full`, `lora` or `inference`.
+        method: `full`, `lora`, `qlora` (linear layers in 4 bits; one at a time is expanded) or `inference`.
         batch_size: rows a step; `length`: tokens a row, padding included.
         rank: LoRA rank, on all linear layers.
         supervised: share of the tokens that are trained.
@@ -80,12 +83,22 @@ def estimate_memory(
         # Under autocast a 16-bit copy of every weight is kept until the step ends.
         weights = total * (4 + (low if precision.low else 0))
         return MemoryEstimate(weights, total * 4, total * 8, activations, head, LIBRARIES)
-    adapter = sum(
-        rank * (layer.in_features + layer.out_features)
+    layers = [(out * inner, rank * (out + inner)) for out, inner in linear_shapes(base)]
+    adapter = sum(size for _, size in layers)
+    weights = total * low
+    if method == "qlora":
+        packed = sum(size for size, _ in layers)
+        weights = int(packed * NF4_BYTES) + (total - packed) * low + max((size for size, _ in layers), default=0) * low
+    return MemoryEstimate(weights + adapter * 4, adapter * 4, adapter * 8, activations, head, LIBRARIES)
+
+
+def linear_shapes(base: torch.nn.Module) -> list[tuple[int, int]]:
+    """(out, in) of every linear layer that gets an adapter: all but the output layer."""
+    return [
+        (layer.out_features, layer.in_features)
         for name, layer in base.named_modules()
         if isinstance(layer, torch.nn.Linear) and not name.endswith("lm_head") and "lora_" not in name
-    )
-    return MemoryEstimate(total * low + adapter * 4, adapter * 4, adapter * 8, activations, head, LIBRARIES)
+    ]
 
 
 def activation_bytes(config: Any, length: int, low: int) -> int:

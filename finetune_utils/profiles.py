@@ -20,6 +20,7 @@ class Profile:
         batch_size: rows per training step.
         generate_batch_size: prompts answered at the same time.
         max_new_tokens: tokens at most in one answer.
+        lora_rank: rank of a LoRA adapter on all linear layers.
         shrunk: the sizes were cut for a slow CPU, so stored ranges do not apply.
     """
 
@@ -31,16 +32,17 @@ class Profile:
     batch_size: int
     generate_batch_size: int
     max_new_tokens: int
+    lora_rank: int
     shrunk: bool = False
 
 
 PROFILES: dict[str, Profile] = {
     # Seconds: every cell runs once, nothing is learned. For tests and for looking around.
-    "smoke": Profile("smoke", "smollm2-135m", 24, 12, 8, 8, 8, 16),
+    "smoke": Profile("smoke", "smollm2-135m", 24, 12, 8, 8, 8, 16, 4),
     # Minutes on two CPU cores: the numbers in the course come from this one.
-    "cpu": Profile("cpu", "smollm2-135m", 2_000, 400, 64, 8, 32, 64),
+    "cpu": Profile("cpu", "smollm2-135m", 2_000, 400, 64, 8, 32, 64, 16),
     # A free Colab T4: the larger sibling, same tokenizer and chat template.
-    "gpu": Profile("gpu", "HuggingFaceTB/SmolLM2-1.7B-Instruct", 2_000, 400, 128, 16, 64, 64),
+    "gpu": Profile("gpu", "HuggingFaceTB/SmolLM2-1.7B-Instruct", 2_000, 400, 128, 16, 64, 64, 16),
 }
 
 

@@ -11,35 +11,36 @@ import finetune_utils
 FOLDER = Path(finetune_utils.__file__).parent
 # From the ground up. A new module takes the place that its imports give it.
 LAYERS = [
-    "errors", "profiles", "hardware", "progress",
+    "errors", "ngrams", "profiles", "hardware", "progress",
     "files", "shapes", "hub", "data", "quality",
     "prompts", "tokenization", "soft_labels", "batching", "nll",
-    "weights", "lora", "quick_lora", "memory", "models",
+    "weights", "embeddings", "scores", "metrics",
+    "lora", "lora_layer", "lora_checks", "quick_lora", "memory", "models", "four_bit",
     "checkpoints", "trainer", "watcher", "training", "generation", "evaluation",
-    "betting.games", "betting.elo", "betting.features", "betting.baselines", "betting.scoring", "betting.stakes",
-    "betting.questions", "betting.answers", "betting.readings", "betting.teaching",
+    "multiple_choice", "pairwise", "spelling", "error_categories", "comparison", "forgetting",
+    "betting",
     "results", "sources", "placeholders", "outputs", "exercises", "headless", "readme", "notebooks", "ranges",
     "course", "studies", "canvas", "batch_plots", "plots", "doctor",
     "runs", "trials", "assistant",
-    "run_record", "quickstart", "commands", "measure",
+    "run_record", "evaluation_report", "quickstart", "commands", "measure",
     "__main__",
 ]  # fmt: skip
-MODULES = sorted(
-    path.relative_to(FOLDER).with_suffix("").as_posix().replace("/", ".")
-    for path in [*FOLDER.glob("*.py"), *FOLDER.glob("betting/*.py")]
-    if path.stem != "__init__"
-)
+MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+MODULES = sorted(MODULES + [path.parent.name for path in FOLDER.glob("*/__init__.py")])  # a folder is one layer
 
 
 def imported(name: str) -> set[str]:
-    """The package's own modules that a module imports, at its top or inside a function."""
+    """The package's own modules that a module imports, at its top or inside a function; a folder counts as one."""
+    if (FOLDER / name).is_dir():
+        return {below for path in (FOLDER / name).rglob("*.py") for below in imports_in(path, level=2)} - {name}
+    return imports_in(FOLDER / f"{name}.py")
+
+
+def imports_in(path: Path, level: int = 1) -> set[str]:
+    """The package's modules that one file imports; from a folder below the package they have two dots."""
     found = set()
-    package, _, _ = name.rpartition(".")
-    for node in ast.walk(ast.parse((FOLDER / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level == 1 and package:
-            names = {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
-            found |= {f"{package}.{other}" for other in names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 1 + bool(package):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == level:
             found |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "finetune_utils":
             below = node.module.split(".")[1:2]
@@ -68,7 +69,9 @@ def test_the_search_for_imports_finds_every_form(tmp_path, monkeypatch):
         "import finetune_utils.delta\nfrom finetune_utils.epsilon import y\nfrom finetune_utils import zeta\n"
         "def f():\n    from .eta.inner import z\n"
     )
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from ..alpha import x\nfrom . import inner\nfrom .inner import y\n")
+    (folder / "inner.py").write_text("from finetune_utils import beta\nfrom finetune_utils.bundle import z\n")
+    assert imported("bundle") == {"alpha", "beta"}
     assert imported("sample") == {"alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta"}
-    (tmp_path / "inner").mkdir()
-    (tmp_path / "inner" / "part.py").write_text("from .other import x\nfrom ..alpha import y\nfrom . import third\n")
-    assert imported("inner.part") == {"inner.other", "alpha", "inner.third"}

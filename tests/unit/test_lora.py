@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from finetune_utils.errors import UserError
+from finetune_utils.generation import generate
 from finetune_utils.hardware import FP32, Precision
-from finetune_utils.lora import add_lora, attach_adapter, is_lora, merge
+from finetune_utils.lora import BASE, add_lora, attach_adapter, is_lora, lora_config, merge, use_adapter
 from finetune_utils.models import count_parameters
+from finetune_utils.profiles import get_profile
 from finetune_utils.tokenization import tokenize_rows
 from finetune_utils.training import TrainSettings, train
 
@@ -137,6 +139,87 @@ def test_a_saved_adapter_gives_the_same_output_to_the_bit(tiny_model, tokenizer,
     assert not loaded.training
     assert not any(p.requires_grad for p in loaded.parameters())
     assert (is_lora(loaded), is_lora(tiny_model())) == (True, False)
+
+
+# --- settings
+
+
+def test_a_profile_decides_the_rank_and_twice_the_rank_is_alpha():
+    config = lora_config(profile=get_profile("smoke"))
+    assert (config.r, config.lora_alpha) == (get_profile("smoke").lora_rank, 2 * get_profile("smoke").lora_rank)
+    assert lora_config(rank=5, alpha=7, use_rslora=True).use_rslora
+    with pytest.raises(UserError, match="The rank is 0"):
+        lora_config(rank=0)
+
+
+def test_a_4_bit_model_is_not_merged_and_not_converted(tiny_model):
+    model = tiny_model()
+    model.is_loaded_in_4bit = True
+    adapted = add_lora(model, rank=4, precision=BF16)
+    assert {p.dtype for p in adapted.parameters()} == {torch.float32}  # left as it was
+    with pytest.raises(UserError, match="4-bit weights cannot take an adapter in"):
+        merge(adapted)
+
+
+# --- several adapters on one model
+
+PROMPTS = ["Why?", "What is a rate?", "Why does the loss print nan?", "An adapter", "How far?", "The label mask"]
+
+
+@pytest.fixture
+def two(tiny_model, tokenizer, tmp_path):
+    """One model with the adapters `small` and `large`, which answer differently."""
+    for name, size in (("small", 0.02), ("large", 0.3)):
+        model = add_lora(tiny_model(), rank=4, precision=FP32)
+        torch.manual_seed(len(name) + int(size * 100))
+        for parameter_name, parameter in model.named_parameters():
+            if "lora_B" in parameter_name:
+                torch.nn.init.normal_(parameter, std=size)
+        model.save_pretrained(tmp_path / name)
+    model = attach_adapter(tiny_model(), tmp_path / "small", "small")
+    return attach_adapter(model, tmp_path / "large", "large")
+
+
+def test_two_adapters_are_switched_and_turned_off(two, tiny_model, tmp_path):
+    assert two.active_adapter == "large"
+    found = {}
+    for name in ("small", "large"):
+        use_adapter(two, name)
+        found[name] = logits(two)
+        assert torch.equal(found[name], logits(attach_adapter(tiny_model(), tmp_path / name)))
+        assert not any(p.requires_grad for p in two.parameters())
+    assert not torch.equal(found["small"], found["large"])
+    with two.disable_adapter():
+        assert torch.equal(logits(two), logits(tiny_model()))
+    assert torch.equal(logits(two), found["large"])
+
+
+def test_a_mixed_batch_gives_every_prompt_the_answer_of_its_adapter(two, tokenizer):
+    adapters = ["small", BASE, "large", "large", BASE, "small"]
+    mixed = generate(two, tokenizer, PROMPTS, 6, adapters=adapters)
+    alone = {}
+    for name in ("small", "large"):
+        use_adapter(two, name)
+        alone[name] = generate(two, tokenizer, PROMPTS, 6)
+    with two.disable_adapter():
+        alone[BASE] = generate(two, tokenizer, PROMPTS, 6)
+    assert mixed == [alone[name][i] for i, name in enumerate(adapters)]
+    assert len({tuple(texts) for texts in alone.values()}) == 3
+
+
+def test_an_adapter_that_is_not_there_or_there_already_is_named(two, tiny_model, tokenizer, tmp_path):
+    with pytest.raises(UserError, match="No adapter called 'huge': the model has small, large"):
+        use_adapter(two, "huge")
+    with pytest.raises(UserError, match="No adapter called 'a': the model has none"):
+        use_adapter(tiny_model(), "a")
+    with pytest.raises(UserError, match="an adapter called 'small' already"):
+        attach_adapter(two, tmp_path / "small", "small")
+    with pytest.raises(UserError, match="No adapter called 'huge'"):
+        generate(two, tokenizer, ["Why?"], 2, adapters=["huge"])
+    with pytest.raises(UserError, match="No adapter called 'small': the model has none"):
+        generate(tiny_model(), tokenizer, ["Why?"], 2, adapters=["small"])
+    with pytest.raises(UserError, match="Found 2 prompts and 1 names"):
+        generate(two, tokenizer, ["Why?", "How?"], 2, adapters=["small"])
 
 
 # --- the old torchao that some machines bring along

@@ -54,9 +54,20 @@ def test_lora_stores_frozen_weights_in_16_bits_and_trains_the_adapter_only(tiny_
     assert (need.weights, need.gradients) == (4 * weights + 4 * LORA, 4 * LORA)
 
 
+def test_qlora_packs_the_linear_layers_and_expands_one_at_a_time(tiny_model, weights):
+    need = estimate(tiny_model(), "qlora", BF16)
+    linear = LAYERS * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48)
+    packed = int(linear * (1 / 2 + 1 / 64 + 4 / (64 * 256)))
+    assert need.weights == packed + 2 * (weights - linear) + 2 * 32 * 48 + 4 * LORA
+    lora = estimate(tiny_model(), "lora", BF16)
+    assert (need.gradients, need.optimizer, need.activations) == (lora.gradients, lora.optimizer, lora.activations)
+    assert need.weights < lora.weights
+
+
 def test_an_adapter_that_is_there_already_is_not_counted_twice(tiny_model):
     adapted = add_lora(tiny_model(), rank=RANK, precision=FP32)
-    assert estimate(adapted, "lora", BF16) == estimate(tiny_model(), "lora", BF16)
+    for method in ("lora", "qlora"):
+        assert estimate(adapted, method, BF16) == estimate(tiny_model(), method, BF16)
 
 
 def test_shared_weights_are_counted_once(tiny_model, weights, vocabulary):
@@ -114,8 +125,8 @@ def test_a_family_that_does_not_name_its_inner_size_is_estimated_too():
 
 
 def test_an_unknown_method_lists_what_there_is(tiny_model):
-    with pytest.raises(UserError, match="Unknown method 'qlora': choose one of full, lora, inference"):
-        estimate_memory(tiny_model(), "qlora")
+    with pytest.raises(UserError, match="Unknown method 'magic': choose one of full, lora, qlora, inference"):
+        estimate_memory(tiny_model(), "magic")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,15 @@ import pytest
 from finetune_utils.errors import UserError
 from finetune_utils.profiles import PROFILES, get_profile
 
-SIZES = ("train_rows", "eval_rows", "generate_rows", "batch_size", "generate_batch_size", "max_new_tokens")
+SIZES = (
+    "train_rows",
+    "eval_rows",
+    "generate_rows",
+    "batch_size",
+    "generate_batch_size",
+    "max_new_tokens",
+    "lora_rank",
+)
 
 
 @pytest.mark.parametrize("name", ["smoke", "cpu", "gpu"])
