@@ -173,7 +173,7 @@ def learning_curve(rows: Sequence[dict[str, Any]], others: dict[str, dict[str, A
     figure, axes = new_figure(width=8, height=3.8, columns=2)
     panels = {"unseen": "facts nobody trained on", "reworded": "new wordings of trained facts"}
     sizes, places = [row["rows"] for row in rows], list(range(len(rows)))
-    apart = [len(rows) + 0.4 + i for i in range(len(others))]
+    apart = [len(rows) + 0.5 + 1.5 * i for i in range(len(others))]
     size = next(iter(others.values()))["rows"]
     for ax, (name, title) in zip(axes, panels.items(), strict=True):
         ax.axhline(0, color=BEFORE, linewidth=1, linestyle=":")
@@ -185,7 +185,7 @@ def learning_curve(rows: Sequence[dict[str, Any]], others: dict[str, dict[str, A
         found = list(others.values())
         spans = _spans(found, name)
         ax.errorbar(apart, [row[f"{name}_change"] for row in found], spans, fmt="D", color=ACCENT, capsize=3)
-        ax.set_xticks(places + apart, [*map(str, sizes), *others], fontsize=8)
+        ax.set_xticks(places + apart, [*map(str, sizes), *(textwrap.fill(label, 8) for label in others)], fontsize=8)
         ax.set(title=title, xlabel=f"training rows, each read once; red: {size} rows")
     axes[0].set_ylabel("change in NLL (nats per token)")
     low, high = min(ax.get_ylim()[0] for ax in axes), max(ax.get_ylim()[1] for ax in axes)
