@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,8 +87,7 @@ def digit_distribution(
     if tokenizer(opening + "62", add_special_tokens=False)["input_ids"][-2:] != [digits[6], digits[2]]:
         raise UserError("This tokenizer writes several digits as one token: read the stated number instead.")
     grid, mass = torch.empty(len(prompts), 10, 10), torch.empty(len(prompts))
-    asked = [prompt + opening if prompt else "" for prompt in prompts]
-    for rows, logits, state in _last_logits(model, tokenizer, asked, batch_tokens, progress, keep=True):
+    for rows, logits, state in _last_logits(model, tokenizer, prompts, batch_tokens, progress, opening):
         first = logits.softmax(-1)[:, digits]
         mask, cache = state
         cache.batch_repeat_interleave(10)
@@ -105,13 +103,18 @@ def digit_distribution(
 
 
 def _last_logits(
-    model: Any, tokenizer: Any, prompts: Sequence[str], batch_tokens: int, progress: bool | None, keep: bool = False
+    model: Any, tokenizer: Any, prompts: Sequence[str], batch_tokens: int, progress: bool | None, opening: str = ""
 ) -> Any:
-    """Yield (row numbers, float32 logits after the last token, (mask, cache) if asked) for batches of similar length."""
+    """Yield (row numbers, float32 logits after the last token, (mask, cache)) for batches of similar length.
+
+    With `opening`, the answer's beginning is tokenized apart, as in training, and the cache is kept for what follows.
+    """
     ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
     for number, tokens in enumerate(ids, start=1):
         if not tokens:
             raise UserError(f"Prompt {number} of {len(prompts)} is empty: there is nothing to continue.")
+    begun = tokenizer(opening, add_special_tokens=False)["input_ids"] if opening else []
+    ids = [tokens + begun for tokens in ids]
     device, was_training = next(model.parameters()).device, model.training
     model.eval()
     with bar(len(ids), "Reading", "question", progress) as progress_bar:
@@ -123,9 +126,12 @@ def _last_logits(
             inputs = torch.tensor(padded, device=device)
             with torch.inference_mode(), autocast(model):
                 output = model(
-                    input_ids=inputs, attention_mask=mask, position_ids=positions, use_cache=keep, logits_to_keep=1
+                    input_ids=inputs,
+                    attention_mask=mask,
+                    position_ids=positions,
+                    use_cache=bool(opening),
+                    logits_to_keep=1,
                 )
-            cache = copy.copy(output.past_key_values) if keep else None
-            yield rows, output.logits[:, -1].float(), (mask, cache)
+            yield rows, output.logits[:, -1].float(), (mask, output.past_key_values)
             progress_bar.update(len(rows))
     model.train(was_training)

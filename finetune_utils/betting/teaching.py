@@ -55,11 +55,14 @@ def json_examples(rows: Sequence[Row], tokenizer: Any, answers: Sequence[str] | 
     ]
 
 
-def mix(parts: Mapping[str, Sequence[Example]], shares: Mapping[str, float], count: int) -> list[Example]:
+def mix(
+    parts: Mapping[str, Sequence[Example]], shares: Mapping[str, float], count: int, block: int = 1
+) -> list[Example]:
     """Interleave parts so that each keeps its share in every stretch of the result, `count` examples long.
 
-    A part that runs out starts again from its beginning. With 0.5/0.5 the parts alternate. Train on it with
-    `shuffle=False`, so that every batch holds each kind.
+    A part that runs out starts again from its beginning. Train on the result with `shuffle=False`. The loss is a mean
+    over tokens, so in a batch of both kinds the one token of a Yes/No row hardly counts beside the twenty-seven of a JSON
+    row: with `block` equal to the examples of a step, every step is of one kind, and none drowns.
 
     Raises:
         UserError: shares that do not sum to 1, or a part that is empty.
@@ -69,10 +72,11 @@ def mix(parts: Mapping[str, Sequence[Example]], shares: Mapping[str, float], cou
     empty = [name for name, share in shares.items() if share > 0 and not parts.get(name)]
     if empty:
         raise UserError(f"The part {empty[0]!r} has a share and no examples.")
-    taken = dict.fromkeys(shares, 0)
-    result = []
-    for number in range(1, count + 1):
-        name = max(shares, key=lambda name: number * shares[name] - taken[name])
-        result.append(parts[name][taken[name] % len(parts[name])])
-        taken[name] += 1
-    return result
+    blocks = dict.fromkeys(shares, 0)
+    result: list[Example] = []
+    for number in range(1, -(-count // block) + 1):
+        name = max(shares, key=lambda name: number * shares[name] - blocks[name])
+        start = blocks[name] * block
+        result += [parts[name][i % len(parts[name])] for i in range(start, start + block)]
+        blocks[name] += 1
+    return result[:count]

@@ -7,12 +7,14 @@ import torch
 
 from finetune_utils.batching import SupervisedCollator, can_skip_logits
 from finetune_utils.errors import UserError
-from finetune_utils.hardware import FP32
+from finetune_utils.hardware import FP32, Precision
+from finetune_utils.lora import add_lora
 from finetune_utils.nll import token_nll
 from finetune_utils.soft_labels import check_soft_labels, choice_tokens, encode_choice, soft_terms
 from finetune_utils.tokenization import check_example, tokenize_rows
 from finetune_utils.training import TrainSettings, train
 
+BF16 = Precision(torch.bfloat16, "bf16", "asked for")
 PLAIN = [{"question": "What is a rate?", "answer": "How far one step moves."}, {"question": "Why?", "answer": "nan"}]
 
 
@@ -135,6 +137,17 @@ def test_training_moves_the_probability_to_the_soft_label(tiny_model, tokenizer,
         shares = logits.softmax(-1)[tokens]
         assert shares.sum() > 0.9
         assert shares[0].item() == pytest.approx(p, abs=0.08)
+
+
+@pytest.mark.parametrize("precision", [FP32, BF16], ids=lambda p: p.name)
+def test_soft_labels_train_an_adapter_in_either_precision(tiny_model, tokenizer, plain, soft, precision):
+    model = add_lora(tiny_model(), rank=4, precision=precision)
+    with torch.no_grad():
+        total, count = by_hand(model, [*soft, *plain])
+    settings = TrainSettings(max_steps=3, batch_size=4, learning_rate=3e-2, shuffle=False)
+    losses = train(model, tokenizer, [*soft, *plain], settings, precision=precision).losses
+    assert losses[0] == pytest.approx((total / count).item(), rel=1e-4 if precision is FP32 else 2e-2)
+    assert losses[2] < losses[0]
 
 
 # --- guards

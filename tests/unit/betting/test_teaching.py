@@ -63,6 +63,28 @@ def test_a_mix_keeps_its_shares_in_every_stretch():
     assert [text for text in mixed if text[0] == "y"][:4] == ["y1", "y2", "y3", "y1"]
 
 
+def test_in_blocks_every_step_is_of_one_kind():
+    parts = {"yes": [f"y{i}" for i in range(5)], "json": [f"j{i}" for i in range(8)]}
+    mixed = mix(parts, {"yes": 0.25, "json": 0.75}, 46, block=4)
+    assert len(mixed) == 46
+    steps = ["".join(sorted({text[0] for text in mixed[i : i + 4]})) for i in range(0, 46, 4)]
+    assert Counter(steps) == {"y": 3, "j": 9}
+    assert [text for text in mixed if text[0] == "y"] == [
+        "y0",
+        "y1",
+        "y2",
+        "y3",
+        "y4",
+        "y0",
+        "y1",
+        "y2",
+        "y3",
+        "y4",
+        "y0",
+        "y1",
+    ]
+
+
 def test_soft_and_json_rows_train_together(rows, tiny_model, tokenizer):
     parts = {"yes": yes_no_examples(rows, tokenizer), "json": json_examples(rows, tokenizer)}
     examples = mix(parts, {"yes": 0.5, "json": 0.5}, 16)
