@@ -1,8 +1,8 @@
 # ---
 # jupyter:
 #   course:
-#     minutes: {smoke: 1, cpu: 8, gpu: 8}
-#     needs: the model (fetched once), about 3 GB of free memory
+#     minutes: {smoke: 1, cpu: 17, gpu: 8}
+#     needs: the model (fetched once), about 5 GB of free memory
 #     data: [course_qa.jsonl, redirect_labels.jsonl]
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
 # ---
