@@ -26,7 +26,7 @@ class Learned:
         adapters: adapted layers; `moved`: those whose B is no longer zero.
         update: largest |B A| scale, relative to |W|, over the layers (Frobenius norms); 0 when nothing was learned.
         merged_gap: largest difference between the logits of the merged and of the adapted model in float32.
-        rounded_gap: the same with the merged weights rounded to bfloat16.
+        rounded_gap: the same with the merged weights rounded to bfloat16 (the arithmetic stays float32).
         output_gap: largest difference between the logits with and without the adapter in float32.
 
     The two gaps of merging are None for 4-bit weights, which cannot be merged.
@@ -67,7 +67,7 @@ class Learned:
         }
         if self.merged_gap is not None:
             details["merged weights give the adapter's outputs"] = (
-                f"logits within {self.merged_gap:.1e} in float32, {self.rounded_gap:.1e} once rounded to bfloat16"
+                f"logits within {self.merged_gap:.1e} in float32, {self.rounded_gap:.1e} with weights rounded to bfloat16"
             )
         return "\n".join(f"{'yes' if ok else 'NO '}  {name} ({details[name]})" for name, ok in self.checks.items())
 
@@ -108,7 +108,8 @@ def did_it_learn(model: Any, input_ids: torch.Tensor, before: dict[str, str]) ->
     if not is_4bit(model):
         merged = merge(apart)
         merged_gap = _gap(_logits(merged, input_ids), tuned)
-        rounded_gap = _gap(_logits(merged.to(torch.bfloat16), input_ids), tuned)
+        rounded = merged.to(torch.bfloat16).to(torch.float32)  # the weights are rounded, the arithmetic is not
+        rounded_gap = _gap(_logits(rounded, input_ids), tuned)
     return Learned(
         base_tensors=len(now),
         changed=[name for name, digest in now.items() if digest != before[name]],
