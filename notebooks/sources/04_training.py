@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   course:
-#     minutes: {smoke: 1, cpu: 17, gpu: 8}
+#     minutes: {smoke: 3, cpu: 17, gpu: 8}
 #     needs: the model (fetched once), about 5 GB of free memory
 #     data: [course_qa.jsonl, redirect_labels.jsonl]
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
