@@ -103,16 +103,3 @@ def test_only_refusals_to_write_are_turned_into_a_line():
         with pytest.raises(type(error)) as caught, writing("out", "free some"):
             raise error
         assert caught.value is error
-
-
-@pytest.mark.parametrize(
-    ("error", "full"),
-    [
-        (MemoryError(), True),
-        (RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"), True),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"), True),
-        (RuntimeError("shape mismatch in memory_efficient_attention"), False),
-    ],
-)
-def test_memory_that_ran_out_is_recognized(error, full):
-    assert out_of_memory(error) is full
