@@ -121,7 +121,9 @@ def test_no_path_of_one_machine_is_written_down():
     assert found == []
 
 
-@pytest.mark.parametrize("text", ["in /home/ada/x", '"/{}/.cache'.format("root"), "C:\\\\Users\\\\ada", "(/tmp/pytest-1/x"])
+@pytest.mark.parametrize(
+    "text", ["in /home/ada/x", '"/{}/.cache'.format("root"), "C:\\\\Users\\\\ada", "(/tmp/pytest-1/x"]
+)
 def test_the_search_for_machine_paths_finds_some(text):
     assert MACHINE_PATH.search(text)
     assert not MACHINE_PATH.search("~/.cache/x, ./data/y, notebooks/work/x, https://example.org/home/x")
