@@ -13,6 +13,7 @@ from ..errors import UserError
 from ..generation import generate
 from ..nll import autocast
 from ..progress import bar
+from ..quick_lora import plain_attention, quick_lora
 from ..soft_labels import choice_tokens
 from .answers import Reading, read_answers
 
@@ -117,7 +118,12 @@ def _last_logits(
     ids = [tokens + begun for tokens in ids]
     device, was_training = next(model.parameters()).device, model.training
     model.eval()
-    with bar(len(ids), "Reading", "question", progress) as progress_bar:
+    longest = max(map(len, ids), default=0)
+    with (
+        bar(len(ids), "Reading", "question", progress) as progress_bar,
+        quick_lora(model),
+        plain_attention(model, longest),
+    ):
         for rows in length_batches([len(tokens) for tokens in ids], batch_tokens):
             width = max(len(ids[i]) for i in rows)
             padded = [[tokenizer.pad_token_id] * (width - len(ids[i])) + ids[i] for i in rows]
