@@ -206,14 +206,14 @@ for name, part in {"unseen facts": unseen, "new wordings": reworded, "off-topic"
 
 # %% [markdown]
 # How do you count redirects over many answers? With a rule: an answer counts when one of its first three sentences names fine-tuning and
-# turns back. A rule is a measuring instrument, so check it first, on answers labelled by hand.
+# turns back. A rule is a measuring instrument, so check it first, on answers labeled by hand.
 
 # %%
 from finetune_utils.data import load_rows
 from finetune_utils.evaluation import check_rule, is_redirect
 
-labelled = load_rows("redirect_labels")
-rule = check_rule([is_redirect(row["answer"]) for row in labelled], [row["redirect"] for row in labelled])
+labeled = load_rows("redirect_labels")
+rule = check_rule([is_redirect(row["answer"]) for row in labeled], [row["redirect"] for row in labeled])
 print(f"The rule against hand labels: {rule}.")
 
 # %% [markdown]
@@ -361,6 +361,8 @@ for name, off, on in [("untuned", untuned_off, untuned_on), ("tuned", tuned_off,
           f"on-topic wrongly redirected {wrong.estimate:.0%} [{wrong.low:.0%}, {wrong.high:.0%}] of {len(on)}")
 
 # %% [markdown]
+# An assistant that turns back good questions is of no use, so read both figures, and their intervals.
+#
 # And questions that only *sound* like the topic? No training row is like them.
 
 # %%
@@ -388,7 +390,7 @@ course.show_table([{"question": q, "untuned": u[:200], "tuned": t[:200]} for q, 
 # Train on 30 rows only, for many epochs, and score dev rows on the way. **Predict** the shape of the two curves.
 
 # %%
-thirty = spread([row for row in rows.train if not runs.is_off_topic(row)], 30)
+thirty = spread([row for row in rows.train if not runs.is_off_topic(row)], min(30, profile.train_rows))
 dev, small = tokenize(spread(rows.dev, min(24, profile.eval_rows))), tokenize(thirty)
 with tuned.disable_adapter():
     print(f"untuned on these dev rows: {token_nll(tuned, dev, tokenizer).mean:.2f}")
@@ -429,7 +431,8 @@ plots.sweep(study["rows"], x="learning_rate", y="dev_nll", xlabel="learning rate
 
 # %% [markdown]
 # The best rate of the sweep is {{study.learning_rate.best_rate}}; with {{study.learning_rate.worst_rate}} the dev NLL is
-# {{study.learning_rate.worst_nll:.2f}} instead of {{study.learning_rate.best_nll:.2f}}. One point, run again now, must land on the stored curve:
+# {{study.learning_rate.worst_nll:.2f}} instead of {{study.learning_rate.best_nll:.2f}}. Around the best rate the curve is flat: a run this short cannot
+# tell neighbors apart. One point, run again now, must land on the stored curve:
 
 # %%
 point = study["rows"][2]
@@ -438,8 +441,8 @@ again = runs.learning_rate_point(profile.model, point["learning_rate"], steps, d
 print(f"rate {point['learning_rate']}: stored {point['dev_nll']:.3f}, now {again['dev_nll']:.3f} nats per token")
 
 # %% [markdown]
-# Other settings matter less, and in this order: the number of epochs, then the size of a batch times its accumulation (how many rows
-# decide one step), then warm-up and schedule, then weight decay, which hardly matters in so short a run.
+# Other settings usually matter less. Try them in this order: the number of epochs, then the size of a batch times its accumulation (how many rows
+# decide one step), then warm-up and schedule, then weight decay. This lesson did not measure them.
 #
 # ## Save, reload, resume
 #
@@ -536,11 +539,13 @@ course.check_run(
 # * Weights, gradients, optimizer state, activations and logits add up to a number you can know in advance.
 # * Three steps changed the NLL on unseen facts by {{lesson04.three_steps_change:+.3f}} nats; the full run by {{lesson04.unseen_change:+.2f}}.
 # * On new wordings of trained facts the NLL fell by {{lesson04.reworded_drop:.0%}}. That is recall, and it looks better than it is.
-# * Off-topic questions redirected: {{lesson04.redirect_untuned:.0%}} before, {{lesson04.redirect_tuned:.0%}} after.
+# * Off-topic questions redirected: {{lesson04.redirect_untuned:.0%}} before, {{lesson04.redirect_tuned:.0%}} after. Good questions turned back by mistake: {{lesson04.wrong_redirect_untuned:.0%}} before,
+#   {{lesson04.wrong_redirect_tuned:.0%}} after.
 #
 # ## Where this breaks
 #
-# * One seed shows one run. The ranges in "Check your run" come from several; a single run can sit anywhere in them.
+# * One seed shows one run. With three seeds, the stored study redirected {{study.assistant.redirect_tuned_low:.0%}} to {{study.assistant.redirect_tuned_high:.0%}} of the
+#   off-topic questions, and turned back {{study.assistant.wrong_redirect_tuned_low:.0%}} to {{study.assistant.wrong_redirect_tuned_high:.0%}} of the good ones. The ranges in "Check your run" come from there.
 # * The tuned model states wrong facts in a confident voice. A low NLL on reference answers does not make free answers true.
 # * Questions that sound like the topic are turned back in only {{lesson04.near_redirect_tuned:.0%}} of cases. The model listens to words more than to meaning.
 # * The redirect rule reads only the first three sentences, and it was checked on answers like these. Other data need another rule and another check.
