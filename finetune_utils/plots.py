@@ -72,18 +72,18 @@ def sweep(
     ax.plot(xs, ys, "o-", color=AFTER)
     ax.set_xscale("log")
     ax.plot(xs[best], ys[best], "D", color=ACCENT, markersize=9)
-    ax.margins(y=0.15)
+    ax.margins(y=0.2)
     ceiling = OUTLIER * sorted(ys)[len(ys) // 2]
     if max(ys) > ceiling:  # a point far above would press all others into one line
         usual = [value for value in ys if value <= ceiling]
         room = (max(usual) - min(usual)) or 1.0
-        ax.set_ylim(min(usual) - 0.2 * room, max(usual) + 0.6 * room)
+        ax.set_ylim(min(usual) - 0.35 * room, max(usual) + 0.6 * room)
         for place, value in zip(xs, ys, strict=True):
             if value > ceiling:
                 ax.annotate(
                     f"{value:.1f} \u2191", (place, 0.93), xycoords=("data", "axes fraction"), ha="right", color=AFTER
                 )
-    ax.annotate(f"best: {xs[best]:g}", (xs[best], ys[best]), xytext=(0, 12), textcoords="offset points", ha="center",
+    ax.annotate(f"best: {xs[best]:g}", (xs[best], ys[best]), xytext=(0, -20), textcoords="offset points", ha="center",
                 color=ACCENT)  # fmt: skip
     ax.set(xlabel=xlabel, ylabel=ylabel)
     sentence = f"Best at {xs[best]:g} ({ys[best]:.2f}); {ys[0]:.2f} at {xs[0]:g} and {ys[-1]:.2f} at {xs[-1]:g}."
