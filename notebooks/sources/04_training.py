@@ -270,19 +270,19 @@ del briefly
 #
 # ## Enough steps
 #
-# First look at what the loss hears. Whether an answer turns back shows in its first words: "Let's keep to", "I stick to", "Sorry, I". How
-# many tokens is that, beside the rest of the answer?
+# First look at what the loss hears. Redirects open with "Let's", "I" or "Sorry"; other answers mostly do not. The first token of an answer
+# decides. What share of the loss is that?
 
 # %%
 from finetune_utils.batching import with_openings
 from finetune_utils.tokenization import count_supervised
 
 average = sum(map(count_supervised, train_set)) / len(train_set)
-print(f"{average:.0f} supervised tokens an answer; its opening has {runs.ASSISTANT_OPENING}")
+print(f"{average:.0f} supervised tokens an answer: the first is {1 / average:.1%} of the loss")
 
 # %% [markdown]
-# The loss is an average over all of them, so the decision hardly counts. The remedy is in the data: `with_openings` follows every batch of
-# whole answers by a batch of answers that stop after their opening. Such rows are short, so they cost little.
+# The loss is an average over all tokens, so the decision hardly counts. The remedy is in the data: `with_openings` follows every batch of
+# whole answers by a batch of answers that stop after their first token. Such rows are short, so they cost little.
 
 # %%
 whole, opening = with_openings(train_set[:1], batch_size=1, tokens=runs.ASSISTANT_OPENING)
@@ -291,12 +291,12 @@ for example in (whole, opening):
     print(f"{len(example['input_ids']):3} tokens; trained on: {tokenizer.decode(supervised)[:70]!r}")
 
 # %% [markdown]
-# `runs.assistant_examples` does that for all rows. It leaves half of the off-topic rows out of the openings: redirects should stay a clear
-# minority there, or the model turns back too easily.
+# `runs.assistant_examples` does that for all rows. Redirects are much alike, so it trains on one whole redirect in five. It takes the openings of
+# three in five: with more, the model turns back too easily.
 
 # %%
 in_order = runs.assistant_examples(spread(rows.train, profile.train_rows), tokenizer)
-print(f"{len(train_set)} rows became {len(in_order)} examples, half of them openings")
+print(f"{len(train_set)} rows became {len(in_order)} examples: {len(in_order) // 2} whole answers, as many openings")
 
 # %% [markdown]
 # Rate, rank and this mix were chosen on the dev rows; the study at the end of the lesson shows how a rate is chosen. Watch three numbers as they
@@ -408,15 +408,16 @@ print(f"stopped early: {too_much.stopped_early}; kept the weights of step {too_m
 # The loss on the 30 rows keeps falling while the dev NLL turns upward: the model learns the rows by heart. `patience=2` stops the run after two scores
 # without improvement and goes back to the best weights. That is early stopping.
 #
-# The opposite is easier to overlook. With a learning rate that is far too small, nothing goes wrong and nothing is learned. Score the
-# same 30 rows before and after, because the losses of single steps go up and down with the rows they see.
+# The opposite is easier to overlook. With a learning rate that is far too small, nothing goes wrong and nothing is learned. Score
+# some of the same rows before and after, because the losses of single steps go up and down with the rows they see.
 
 # %%
 underfit = add_lora(load_model(profile.model, say=lambda message: None)[0])
-at_first = token_nll(underfit, small, tokenizer).mean
+ten = small[:10]
+at_first = token_nll(underfit, ten, tokenizer).mean
 train(underfit, tokenizer, small, TrainSettings(max_steps=min(8, steps), learning_rate=1e-6))
-at_last = token_nll(underfit, small, tokenizer).mean
-print(f"NLL on the 30 rows: {at_first:.3f} before, {at_last:.3f} nats per token after {min(8, steps)} steps at rate 1e-6")
+at_last = token_nll(underfit, ten, tokenizer).mean
+print(f"NLL on {len(ten)} of the rows: {at_first:.3f} before, {at_last:.3f} nats per token after {min(8, steps)} steps at rate 1e-6")
 del overfit, underfit, fresh
 
 # %% [markdown]
