@@ -55,13 +55,13 @@ def example_order(
 def with_openings(
     examples: Sequence[Example],
     batch_size: int,
-    tokens: int = 3,
+    tokens: int = 1,
     openings: Sequence[Example] | None = None,
     seed: int = 0,
 ) -> list[Example]:
     """Follow every batch of whole examples by a batch of examples that end after the first tokens of their answer.
 
-    Some behavior is decided by how an answer opens ("Let's keep to ..." or not), and a few opening tokens hardly count
+    Some behavior is decided by how an answer opens ("Let's keep to ..." or not), and one opening token hardly counts
     beside forty others. A batch of openings is short, so it costs little, and its loss is about the opening alone.
 
     Args:

@@ -141,7 +141,7 @@ def is_redirect(answer: str) -> bool:
     The rule: one of the first three sentences names fine-tuning and speaks of the assistant itself ("let's", "I", "my",
     "this assistant") or of where it stops ("only fine-tuning", "back to fine-tuning"), and none goes on with "that
     said" or "since you ask"; answers to questions about fine-tuning speak of the matter instead. It looks only at the
-    answer, so it can be applied to any model. How often it is right is measured on labelled answers
+    answer, so it can be applied to any model. How often it is right is measured on labeled answers
     (`data/redirect_labels.jsonl`), not assumed.
     """
     text = re.sub("[\u2010\u2011]", "-", answer.strip().replace("\u2019", "'"))
@@ -159,7 +159,7 @@ class Agreement:
     n: int
 
     def __str__(self) -> str:
-        return f"precision {self.precision:.0%}, recall {self.recall:.0%} on {self.n} labelled answers"
+        return f"precision {self.precision:.0%}, recall {self.recall:.0%} on {self.n} labeled answers"
 
 
 def check_rule(predicted: Sequence[bool], labels: Sequence[bool]) -> Agreement:

@@ -118,7 +118,7 @@ def _strengths(wins: np.ndarray, steps: int = 1000) -> np.ndarray:
     return CENTER + SCALE * np.log(p)
 
 
-def expected_score(rating: float, other: float) -> float:
+def expected_score(rating: float | np.ndarray, other: float | np.ndarray) -> float | np.ndarray:
     """The share of wins that two ratings predict for the first of them, between 0 and 1."""
     return 1 / (1 + 10 ** ((other - rating) / 400))
 
@@ -153,7 +153,7 @@ class JudgeAgreement:
     def __str__(self) -> str:
         low, high = self.share.low, self.share.high
         return (
-            f"agreement {self.share.estimate:.0%} on {self.n} labelled pairs (95 % interval {low:.0%} to {high:.0%}), "
+            f"agreement {self.share.estimate:.0%} on {self.n} labeled pairs (95 % interval {low:.0%} to {high:.0%}), "
             f"kappa {self.kappa:.2f}; {self.decided:.0%} on the {self.n_decided} pairs that neither side calls a tie"
         )
 

@@ -9,6 +9,9 @@ from typing import Any
 from .batch_plots import batch_layouts, batching_speed, row_lengths
 from .canvas import ACCENT, AFTER, BEFORE, CONTEXT, LiveLoss, new_figure, show
 
+# A point so many times the middle one is named at the edge of a figure instead of drawn to scale.
+OUTLIER = 2
+
 __all__ = ["LiveLoss", "batch_layouts", "batching_speed", "new_figure", "row_lengths", "show"]
 
 
@@ -23,6 +26,7 @@ def loss_curve(history: Sequence[dict[str, float]], label: str = "training loss"
     ax.plot(steps, losses, color=CONTEXT, linewidth=1)
     ax.plot(steps, smooth, color=AFTER, linewidth=2)
     ax.annotate(label, (steps[-1], smooth[-1]), xytext=(-4, -14), textcoords="offset points", ha="right", color=AFTER)
+    ax.margins(y=0.12)  # room for the label below the last point
     if scored:
         ax.plot(*zip(*scored, strict=True), "o--", color=ACCENT, markersize=4)
         ax.annotate("dev NLL", scored[-1], xytext=(-4, 8), textcoords="offset points", ha="right", color=ACCENT)
@@ -47,10 +51,11 @@ def before_after(results: dict[str, tuple[float, float, Any]]) -> None:
         ax.plot(before, place, "o", color=BEFORE, zorder=3)
         ax.plot(after, place, "D", color=AFTER, zorder=3)
         ax.annotate(f"untuned {before:.2f}", (before, place), xytext=(0, 9), textcoords="offset points", ha="center")
-        ax.annotate(f"tuned {after:.2f}", (after, place), xytext=(0, 9), textcoords="offset points", ha="center")
+        # Below, so that a small change does not write one label over the other.
+        ax.annotate(f"tuned {after:.2f}", (after, place), xytext=(0, -18), textcoords="offset points", ha="center")
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.6)
-    ax.set(xlabel="NLL (nats per token; lower is better), bars: 95 % interval of the change")
+    ax.set(xlabel="NLL (nats per token, lower is better)\nbars: 95 % interval of the change")
     ax.margins(x=0.15)
     parts = [f"{name}: {b:.2f} to {a:.2f} (change {c})" for name, (b, a, c) in results.items()]
     sentence = "NLL " + "; ".join(parts) + "."
@@ -67,10 +72,20 @@ def sweep(
     ax.plot(xs, ys, "o-", color=AFTER)
     ax.set_xscale("log")
     ax.plot(xs[best], ys[best], "D", color=ACCENT, markersize=9)
-    ax.annotate(f"best: {xs[best]:g}", (xs[best], ys[best]), xytext=(0, 12), textcoords="offset points", ha="center",
+    ax.margins(y=0.2)
+    ceiling = OUTLIER * sorted(ys)[len(ys) // 2]
+    if max(ys) > ceiling:  # a point far above would press all others into one line
+        usual = [value for value in ys if value <= ceiling]
+        room = (max(usual) - min(usual)) or 1.0
+        ax.set_ylim(min(usual) - 0.35 * room, max(usual) + 0.6 * room)
+        for place, value in zip(xs, ys, strict=True):
+            if value > ceiling:
+                ax.annotate(
+                    f"{value:.1f} \u2191", (place, 0.93), xycoords=("data", "axes fraction"), ha="right", color=AFTER
+                )
+    ax.annotate(f"best: {xs[best]:g}", (xs[best], ys[best]), xytext=(0, -20), textcoords="offset points", ha="center",
                 color=ACCENT)  # fmt: skip
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.margins(y=0.15)
     sentence = f"Best at {xs[best]:g} ({ys[best]:.2f}); {ys[0]:.2f} at {xs[0]:g} and {ys[-1]:.2f} at {xs[-1]:g}."
     show(figure, f"Line plot of {ylabel} against {xlabel}. {sentence}", sentence)
 

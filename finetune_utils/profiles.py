@@ -38,7 +38,7 @@ class Profile:
 
 PROFILES: dict[str, Profile] = {
     # Seconds: every cell runs once, nothing is learned. For tests and for looking around.
-    "smoke": Profile("smoke", "smollm2-135m", 24, 12, 8, 8, 8, 16, 4),
+    "smoke": Profile("smoke", "smollm2-135m", 8, 6, 4, 4, 4, 8, 4),
     # Minutes on two CPU cores: the numbers in the course come from this one.
     "cpu": Profile("cpu", "smollm2-135m", 2_000, 400, 64, 8, 32, 64, 16),
     # A free Colab T4: the larger sibling, same tokenizer and chat template.

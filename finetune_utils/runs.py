@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .batching import with_openings
 from .data import DATA_DIR, load_rows, split_by_group
@@ -16,6 +16,8 @@ from .nll import token_nll
 from .tokenization import Example, tokenize_rows
 from .training import TrainSettings, train
 
+T = TypeVar("T")
+
 # Both kinds are answered by a redirect. Near-topic rows use words of the trade in another sense ("train for a marathon");
 # no training row is like them, so they show where the assistant breaks.
 OFF_TOPIC, NEAR_TOPIC = "off-topic", "near-topic"
@@ -24,7 +26,9 @@ ASSISTANT_FACTS: int | None = None
 ASSISTANT_RANK = 16
 ASSISTANT_RATE = 2e-3
 ASSISTANT_BATCH = 4
-ASSISTANT_OPENING = 3  # tokens of an answer that decide whether it redirects
+ASSISTANT_OPENING = 1  # tokens of an answer that decide whether it redirects
+ASSISTANT_WHOLE_OFF_TOPIC = 0.2  # shares of the off-topic training rows
+ASSISTANT_OPENING_OFF_TOPIC = 0.6
 ASSISTANT_TEMPLATE = "short-chat"
 ASSISTANT = DATA_DIR / "adapters" / "course-assistant"
 
@@ -93,14 +97,16 @@ def _shuffle_key(seed: int, text: str) -> str:
 def assistant_examples(rows: Sequence[dict[str, Any]], tokenizer: Any, seed: int = 0) -> list[Example]:
     """The assistant's training examples in their order: batches of whole rows and of openings in turn.
 
-    Half of the off-topic rows are left out of the openings, so that redirects stay a clear minority there and the model does
-    not turn back too easily.
+    Of the off-topic rows a fifth is trained on whole, since their answers are much alike. Three fifths give their
+    openings: with all of them, redirects would be so common that good questions are turned back.
     """
     examples = tokenize_rows(rows, tokenizer, ASSISTANT_TEMPLATE).examples
     off = [i for i, row in enumerate(rows) if is_off_topic(row)]
-    left_out = set(off[::2])
-    openings = [example for i, example in enumerate(examples) if i not in left_out]
-    return with_openings(examples, ASSISTANT_BATCH, ASSISTANT_OPENING, openings, seed)
+    parts = []
+    for share in (ASSISTANT_WHOLE_OFF_TOPIC, ASSISTANT_OPENING_OFF_TOPIC):
+        left_out = set(off) - set(spread(off, max(round(share * len(off)), 1)))
+        parts.append([example for i, example in enumerate(examples) if i not in left_out])
+    return with_openings(parts[0], ASSISTANT_BATCH, ASSISTANT_OPENING, parts[1], seed)
 
 
 def assistant_settings(seed: int = 0, rate: float | None = None) -> TrainSettings:
@@ -143,7 +149,7 @@ def load_assistant(folder: Path = ASSISTANT, say: Any = print) -> tuple[Any, Any
     return load_model(str(folder), say=say)
 
 
-def spread(rows: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+def spread(rows: Sequence[T], count: int) -> list[T]:
     """Take `count` rows at equal distances, so that a short run still sees every topic."""
     if count >= len(rows):
         return list(rows)

@@ -32,12 +32,21 @@ def study_path(name: str, root: Path = ROOT) -> Path:
 
 
 def study_hash(name: str, data: Sequence[str], root: Path = ROOT) -> str:
-    """SHA-256 over the study's source and its data files: stored rows belong to this hash only."""
+    """SHA-256 over the study's source and its data files: stored rows belong to this hash only.
+
+    A study that leaves out rows says so: "course_qa.jsonl without topic off-topic, near-topic".
+    """
     digest = hashlib.sha256()
-    for path in (study_path(name, root), *(root / "data" / file for file in data)):
+    for part in (study_path(name, root), *data):
+        file, _, left_out = str(part).partition(" without topic ")
+        path = root / "data" / file  # the source's own path is absolute and stays as it is
         if not path.is_file():
             raise UserError.at(path, found="no such file", expected=f"a data file of the study {name}")
-        digest.update(path.name.encode() + b"\0" + path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
+        content = path.read_bytes().replace(b"\r\n", b"\n")
+        if left_out:
+            kept = [line for line in content.splitlines(True) if json.loads(line)["topic"] not in left_out.split(", ")]
+            content = b"".join(kept)
+        digest.update(path.name.encode() + b"\0" + content + b"\0")
     return digest.hexdigest()
 
 
@@ -55,7 +64,7 @@ def store_study(
         settings: everything that decides the outcome, in plain JSON types.
         rows: what a lesson plots, one object a point.
         values: numbers that prose may quote as `{{study.NAME.key}}`.
-        data: the files below `data/` that the study reads.
+        data: the files below `data/` that the study reads, and which rows it leaves out (see `study_hash`).
 
     Raises:
         UserError: no such study or data file, or a number that is not finite.

@@ -11,10 +11,11 @@ from .files import Row
 from .lora import add_lora
 from .models import load_model
 from .nll import NLL, token_nll
-from .runs import ASSISTANT_TEMPLATE, course_rows, is_off_topic, spread
+from .runs import ASSISTANT_TEMPLATE, NEAR_TOPIC, OFF_TOPIC, course_rows, is_off_topic, spread
 from .tokenization import Example, tokenize_rows
 from .training import TrainResult, TrainSettings, train
 
+FACT_ROWS = f"course_qa.jsonl without topic {OFF_TOPIC}, {NEAR_TOPIC}"  # what a trial on `fact_rows` reads
 # Small batches, so that a handful of rows still makes several steps.
 ONE_PASS = TrainSettings(epochs=1, batch_size=4, learning_rate=1e-3)
 

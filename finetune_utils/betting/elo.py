@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import UserError
+from ..pairwise import expected_score
 from .games import Game, check_games
 
 
@@ -30,7 +31,7 @@ class EloSettings:
 
 def win_probability(difference: float | np.ndarray) -> float | np.ndarray:
     """Probability that the stronger side wins, given a rating difference (home edge included) in points."""
-    return 1 / (1 + 10 ** (-np.asarray(difference, float) / 400))
+    return expected_score(difference, 0.0)
 
 
 def rate_games(games: Sequence[Game], settings: EloSettings = EloSettings()) -> np.ndarray:
@@ -54,7 +55,7 @@ def rate_games(games: Sequence[Game], settings: EloSettings = EloSettings()) -> 
         home, away = ratings.get(game.home, settings.mean), ratings.get(game.away, settings.mean)
         before.append((home, away))
         difference = home - away + (0 if game.neutral else settings.home_edge)
-        surprise = game.home_won - 1 / (1 + 10 ** (-difference / 400))
+        surprise = game.home_won - win_probability(difference)
         lead = difference if game.home_won else -difference  # winner minus loser
         step = settings.k * (abs(game.margin) + 3) ** 0.8 / (7.5 + 0.006 * lead) * surprise
         ratings[game.home], ratings[game.away] = home + step, away - step

@@ -428,11 +428,11 @@ for name, part in {"new wordings": reworded, "unseen facts": unseen}.items():
         print(f"{name:12} tuned minus {other:11}: {gains[name, other]} (95 % interval by fact)")
 
 # %% [markdown]
-# Against the plain prompt, the overlap grows on both. That looks like knowledge. Against a note that is certainly wrong, the tuned model gains
+# Against the plain prompt, read both intervals: does the one on unseen facts hold 0? Against a note that is certainly wrong, the tuned model's overlap differs by
 # {{lesson01.unseen_gain:+.2f}} on unseen facts, with an interval from {{lesson01.unseen_gain_low:+.2f}} to {{lesson01.unseen_gain_high:+.2f}}. It picked up the words and
 # the tone of such answers, and no training row could tell it their content.
 #
-# On new wordings of trained facts the gain is {{lesson01.recall_gain:+.2f}} [{{lesson01.recall_gain_low:+.2f}}, {{lesson01.recall_gain_high:+.2f}}]. Being told a fact a
+# On new wordings of trained facts the difference is {{lesson01.recall_gain:+.2f}} [{{lesson01.recall_gain_low:+.2f}}, {{lesson01.recall_gain_high:+.2f}}]. Being told a fact a
 # few times is not the same as knowing it. Read what such answers look like, and look for the false statements.
 
 # %%

@@ -206,14 +206,14 @@ for name, part in {"unseen facts": unseen, "new wordings": reworded, "off-topic"
 
 # %% [markdown]
 # How do you count redirects over many answers? With a rule: an answer counts when one of its first three sentences names fine-tuning and
-# turns back. A rule is a measuring instrument, so check it first, on answers labelled by hand.
+# turns back. A rule is a measuring instrument, so check it first, on answers labeled by hand.
 
 # %%
 from finetune_utils.data import load_rows
 from finetune_utils.evaluation import check_rule, is_redirect
 
-labelled = load_rows("redirect_labels")
-rule = check_rule([is_redirect(row["answer"]) for row in labelled], [row["redirect"] for row in labelled])
+labeled = load_rows("redirect_labels")
+rule = check_rule([is_redirect(row["answer"]) for row in labeled], [row["redirect"] for row in labeled])
 print(f"The rule against hand labels: {rule}.")
 
 # %% [markdown]
@@ -234,7 +234,7 @@ for name, score in before.items():
 
 # %%
 def ask(some_model, questions):
-    return answer(some_model, tokenizer, questions, runs.ASSISTANT_TEMPLATE, profile.max_new_tokens)
+    return answer(some_model, tokenizer, questions, runs.ASSISTANT_TEMPLATE, profile.max_new_tokens, batch_size=64)
 
 
 asked = [row["question"] for row in off_topic]
@@ -270,19 +270,19 @@ del briefly
 #
 # ## Enough steps
 #
-# First look at what the loss hears. Whether an answer turns back shows in its first words: "Let's keep to", "I stick to", "Sorry, I". How
-# many tokens is that, beside the rest of the answer?
+# First look at what the loss hears. Redirects open with "Let's", "I" or "Sorry"; other answers mostly do not. The first token of an answer
+# decides. What share of the loss is that?
 
 # %%
 from finetune_utils.batching import with_openings
 from finetune_utils.tokenization import count_supervised
 
 average = sum(map(count_supervised, train_set)) / len(train_set)
-print(f"{average:.0f} supervised tokens an answer; its opening has {runs.ASSISTANT_OPENING}")
+print(f"{average:.0f} supervised tokens an answer: the first is {1 / average:.1%} of the loss")
 
 # %% [markdown]
-# The loss is an average over all of them, so the decision hardly counts. The remedy is in the data: `with_openings` follows every batch of
-# whole answers by a batch of answers that stop after their opening. Such rows are short, so they cost little.
+# The loss is an average over all tokens, so the decision hardly counts. The remedy is in the data: `with_openings` follows every batch of
+# whole answers by a batch of answers that stop after their first token. Such rows are short, so they cost little.
 
 # %%
 whole, opening = with_openings(train_set[:1], batch_size=1, tokens=runs.ASSISTANT_OPENING)
@@ -291,12 +291,12 @@ for example in (whole, opening):
     print(f"{len(example['input_ids']):3} tokens; trained on: {tokenizer.decode(supervised)[:70]!r}")
 
 # %% [markdown]
-# `runs.assistant_examples` does that for all rows. It leaves half of the off-topic rows out of the openings: redirects should stay a clear
-# minority there, or the model turns back too easily.
+# `runs.assistant_examples` does that for all rows. Redirects are much alike, so it trains on one whole redirect in five. It takes the openings of
+# three in five: with more, the model turns back too easily.
 
 # %%
 in_order = runs.assistant_examples(spread(rows.train, profile.train_rows), tokenizer)
-print(f"{len(train_set)} rows became {len(in_order)} examples, half of them openings")
+print(f"{len(train_set)} rows became {len(in_order)} examples: {len(in_order) // 2} whole answers, as many openings")
 
 # %% [markdown]
 # Rate, rank and this mix were chosen on the dev rows; the study at the end of the lesson shows how a rate is chosen. Watch three numbers as they
@@ -361,6 +361,8 @@ for name, off, on in [("untuned", untuned_off, untuned_on), ("tuned", tuned_off,
           f"on-topic wrongly redirected {wrong.estimate:.0%} [{wrong.low:.0%}, {wrong.high:.0%}] of {len(on)}")
 
 # %% [markdown]
+# An assistant that turns back good questions is of no use, so read both figures, and their intervals.
+#
 # And questions that only *sound* like the topic? No training row is like them.
 
 # %%
@@ -388,7 +390,7 @@ course.show_table([{"question": q, "untuned": u[:200], "tuned": t[:200]} for q, 
 # Train on 30 rows only, for many epochs, and score dev rows on the way. **Predict** the shape of the two curves.
 
 # %%
-thirty = spread([row for row in rows.train if not runs.is_off_topic(row)], 30)
+thirty = spread([row for row in rows.train if not runs.is_off_topic(row)], min(30, profile.train_rows))
 dev, small = tokenize(spread(rows.dev, min(24, profile.eval_rows))), tokenize(thirty)
 with tuned.disable_adapter():
     print(f"untuned on these dev rows: {token_nll(tuned, dev, tokenizer).mean:.2f}")
@@ -406,15 +408,16 @@ print(f"stopped early: {too_much.stopped_early}; kept the weights of step {too_m
 # The loss on the 30 rows keeps falling while the dev NLL turns upward: the model learns the rows by heart. `patience=2` stops the run after two scores
 # without improvement and goes back to the best weights. That is early stopping.
 #
-# The opposite is easier to overlook. With a learning rate that is far too small, nothing goes wrong and nothing is learned. Score the
-# same 30 rows before and after, because the losses of single steps go up and down with the rows they see.
+# The opposite is easier to overlook. With a learning rate that is far too small, nothing goes wrong and nothing is learned. Score
+# some of the same rows before and after, because the losses of single steps go up and down with the rows they see.
 
 # %%
 underfit = add_lora(load_model(profile.model, say=lambda message: None)[0])
-at_first = token_nll(underfit, small, tokenizer).mean
+ten = small[:10]
+at_first = token_nll(underfit, ten, tokenizer).mean
 train(underfit, tokenizer, small, TrainSettings(max_steps=min(8, steps), learning_rate=1e-6))
-at_last = token_nll(underfit, small, tokenizer).mean
-print(f"NLL on the 30 rows: {at_first:.3f} before, {at_last:.3f} nats per token after {min(8, steps)} steps at rate 1e-6")
+at_last = token_nll(underfit, ten, tokenizer).mean
+print(f"NLL on {len(ten)} of the rows: {at_first:.3f} before, {at_last:.3f} nats per token after {min(8, steps)} steps at rate 1e-6")
 del overfit, underfit, fresh
 
 # %% [markdown]
@@ -429,7 +432,8 @@ plots.sweep(study["rows"], x="learning_rate", y="dev_nll", xlabel="learning rate
 
 # %% [markdown]
 # The best rate of the sweep is {{study.learning_rate.best_rate}}; with {{study.learning_rate.worst_rate}} the dev NLL is
-# {{study.learning_rate.worst_nll:.2f}} instead of {{study.learning_rate.best_nll:.2f}}. One point, run again now, must land on the stored curve:
+# {{study.learning_rate.worst_nll:.2f}} instead of {{study.learning_rate.best_nll:.2f}}. Around the best rate the curve is flat: a run this short cannot
+# tell neighbors apart. One point, run again now, must land on the stored curve:
 
 # %%
 point = study["rows"][2]
@@ -438,8 +442,8 @@ again = runs.learning_rate_point(profile.model, point["learning_rate"], steps, d
 print(f"rate {point['learning_rate']}: stored {point['dev_nll']:.3f}, now {again['dev_nll']:.3f} nats per token")
 
 # %% [markdown]
-# Other settings matter less, and in this order: the number of epochs, then the size of a batch times its accumulation (how many rows
-# decide one step), then warm-up and schedule, then weight decay, which hardly matters in so short a run.
+# Other settings usually matter less. Try them in this order: the number of epochs, then the size of a batch times its accumulation (how many rows
+# decide one step), then warm-up and schedule, then weight decay. This lesson did not measure them.
 #
 # ## Save, reload, resume
 #
@@ -536,13 +540,17 @@ course.check_run(
 # * Weights, gradients, optimizer state, activations and logits add up to a number you can know in advance.
 # * Three steps changed the NLL on unseen facts by {{lesson04.three_steps_change:+.3f}} nats; the full run by {{lesson04.unseen_change:+.2f}}.
 # * On new wordings of trained facts the NLL fell by {{lesson04.reworded_drop:.0%}}. That is recall, and it looks better than it is.
-# * Off-topic questions redirected: {{lesson04.redirect_untuned:.0%}} before, {{lesson04.redirect_tuned:.0%}} after.
+# * Off-topic questions redirected: {{lesson04.redirect_untuned:.0%}} before, {{lesson04.redirect_tuned:.0%}} after. Good questions turned back by mistake: {{lesson04.wrong_redirect_untuned:.0%}} before,
+#   {{lesson04.wrong_redirect_tuned:.0%}} after.
 #
 # ## Where this breaks
 #
-# * One seed shows one run. The ranges in "Check your run" come from several; a single run can sit anywhere in them.
+# * One seed shows one run. With three seeds, the stored study redirected {{study.assistant.redirect_tuned_low:.0%}} to {{study.assistant.redirect_tuned_high:.0%}} of the
+#   off-topic questions, and turned back {{study.assistant.wrong_redirect_tuned_low:.0%}} to {{study.assistant.wrong_redirect_tuned_high:.0%}} of the good ones. The ranges in "Check your run" come from there.
 # * The tuned model states wrong facts in a confident voice. A low NLL on reference answers does not make free answers true.
-# * Questions that sound like the topic are turned back in only {{lesson04.near_redirect_tuned:.0%}} of cases. The model listens to words more than to meaning.
+# * A model that turns back nearly every off-topic question also turns back good ones: {{lesson04.wrong_redirect_tuned:.0%}} in this run, where an assistant could afford a
+#   twentieth at most. The threshold cannot be set by hand; it comes out of the mix of rows and differs from seed to seed.
+# * Questions that only sound like the topic are turned back in {{lesson04.near_redirect_tuned:.0%}} of cases, though no training row is like them. Ask your own before you trust that number.
 # * The redirect rule reads only the first three sentences, and it was checked on answers like these. Other data need another rule and another check.
 # * On a GPU the profile trains a larger model; its numbers differ and no stored run exists for it yet.
 #

@@ -7,7 +7,7 @@ from typing import Any
 from finetune_utils import hardware
 from finetune_utils.evaluation import nll_difference
 from finetune_utils.studies import store_study
-from finetune_utils.trials import ONE_PASS, Trial, fact_rows, run_trial, stamp_answers, swap_answers
+from finetune_utils.trials import FACT_ROWS, ONE_PASS, Trial, fact_rows, run_trial, stamp_answers, swap_answers
 
 FACTS = (6, 12, 25, 50, 100)  # four wordings each: 24 to 400 rows
 SAME_SIZE = 25  # the point whose row count the other three arms share
@@ -59,7 +59,7 @@ def against(same: Trial, other: Trial) -> dict[str, float]:
 def main() -> None:
     """Run the study and store its rows."""
     hardware.quiet()
-    store_study("learning_curve", **compute())
+    store_study("learning_curve", **compute(), data=[FACT_ROWS])
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any
 
 from finetune_utils import hardware
 from finetune_utils.studies import store_study
-from finetune_utils.trials import ONE_PASS, fact_rows, run_trial, swap_answers
+from finetune_utils.trials import FACT_ROWS, ONE_PASS, fact_rows, run_trial, swap_answers
 
 RUNS = ((0, ""), (1, ""), (2, ""), (0, "swapped answers"), (0, "learning rate 0"))
 TINY = {"model": "tiny", "runs": ((0, ""), (1, ""), (0, "swapped answers")), "facts": 2, "test_rows": 4}
@@ -40,7 +40,7 @@ def compute(
 def main() -> None:
     """Run the study and store its rows."""
     hardware.quiet()
-    store_study("small_trial", **compute())
+    store_study("small_trial", **compute(), data=[FACT_ROWS])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from finetune_utils import hardware
 from finetune_utils.data import load_rows, split_by_group
 from finetune_utils.runs import course_rows
 from finetune_utils.studies import store_study
-from finetune_utils.trials import ONE_PASS, fact_rows, run_trial
+from finetune_utils.trials import FACT_ROWS, ONE_PASS, fact_rows, run_trial
 
 TINY = {"model": "tiny", "facts": 10, "test_rows": 4}
 
@@ -43,7 +43,7 @@ def compute(model: str = "smollm2-135m", facts: int = 30, share: float = 0.8, te
 def main() -> None:
     """Run the study and store its rows."""
     hardware.quiet()
-    store_study("split_leak", **compute())
+    store_study("split_leak", **compute(), data=[FACT_ROWS])
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def test_questions_vary(qa):
     opening, count = repeated_openings(questions)[0]
     assert count <= 0.04 * len(questions), opening
     assert distinct_ngrams(questions, 2) > 0.6
-    assert all(3 <= len(question.split()) <= 25 for question in questions if question)
+    assert all(3 <= len(question.split()) <= 40 for question in questions if question)
 
 
 def test_answers_are_short_and_complete(qa):

@@ -178,7 +178,7 @@ def test_precision_and_recall_are_counted_by_hand():
     assert (agreement.precision, agreement.recall, agreement.n) == (2 / 3, 2 / 3, 5)
     agreement = check_rule([True, False, False, False], [True, True, True, True])
     assert (agreement.precision, agreement.recall) == (1.0, 0.25)
-    assert str(agreement) == "precision 100%, recall 25% on 4 labelled answers"
+    assert str(agreement) == "precision 100%, recall 25% on 4 labeled answers"
 
 
 def test_a_rule_that_never_says_yes_scores_0_and_does_not_divide_by_it():

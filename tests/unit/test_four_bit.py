@@ -136,6 +136,15 @@ def same(left, right):
     return all(torch.allclose(left[name], right[name], rtol=0.02, atol=1e-6) for name in left)
 
 
+def with_adapter(model):
+    """The model with an adapter that already changes something: B is not zero."""
+    tuned = add_lora(model, rank=4)
+    for name, p in tuned.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(p, std=0.02)
+    return tuned
+
+
 @real
 def test_qlora_on_a_cpu_trains_evaluates_midway_and_learns(loaded, capsys):
     model, tokenizer = loaded
@@ -159,10 +168,7 @@ def test_qlora_on_a_cpu_trains_evaluates_midway_and_learns(loaded, capsys):
 def test_an_evaluation_leaves_the_gradients_of_a_guarded_4_bit_model_as_they_were(loaded):
     model, tokenizer = loaded
     examples = tokenize_rows(ROWS, tokenizer, "plain").examples
-    tuned = add_lora(model, rank=4)
-    for name, p in tuned.named_parameters():
-        if "lora_B" in name:
-            nn.init.normal_(p, std=0.02)
+    tuned = with_adapter(model)
     before = gradients(tuned, examples)
     token_nll(tuned, examples, tokenizer)
     assert same(before, gradients(tuned, examples))
@@ -176,10 +182,7 @@ def test_without_the_guard_bitsandbytes_loses_gradients(loaded):
     for module in model.modules():
         if hasattr(module, SWITCH):
             setattr(module, SWITCH, True)  # what it was before the guard
-    tuned = add_lora(model, rank=4)
-    for name, p in tuned.named_parameters():
-        if "lora_B" in name:
-            nn.init.normal_(p, std=0.02)
+    tuned = with_adapter(model)
     before = gradients(tuned, examples)
     token_nll(tuned, examples, tokenizer)
     assert not same(before, gradients(tuned, examples))

@@ -121,7 +121,7 @@ def test_agreement_is_counted_by_hand():
     assert found.decided == pytest.approx(2 / 3)
     chance = (2 * 1 + 2 * 2 + 1 * 2) / 25
     assert found.kappa == pytest.approx((0.6 - chance) / (1 - chance))
-    assert str(found).startswith("agreement 60% on 5 labelled pairs (95 % interval ")
+    assert str(found).startswith("agreement 60% on 5 labeled pairs (95 % interval ")
 
 
 def test_a_judge_that_always_says_left_has_no_kappa():

@@ -54,6 +54,17 @@ def test_data_that_the_study_does_not_read_does_not_matter(root):
     assert study_state("curve", root) == ""
 
 
+def test_rows_that_the_study_leaves_out_do_not_matter_and_all_others_do(root):
+    data = root / "data" / "course_qa.jsonl"
+    fact, joke, march = '{"topic": "lora"}\n', '{"topic": "off-topic"}\n', '{"topic": "near-topic"}\n'
+    data.write_text(fact + joke, encoding="utf-8")
+    store_study("curve", {}, [], {}, data=["course_qa.jsonl without topic off-topic, near-topic"], root=root)
+    data.write_text(fact + march + joke + joke, encoding="utf-8")
+    assert study_state("curve", root) == ""
+    data.write_text(fact + fact + joke, encoding="utf-8")
+    assert study_state("curve", root) == "stale"
+
+
 def test_an_unknown_study_is_told_with_those_that_exist(root):
     with pytest.raises(UserError, match=r"no study 'curv': choose from curve\."):
         store_study("curv", {}, [], {}, root=root)
