@@ -56,7 +56,7 @@ def ratings(found: Mapping[str, Any], what: str = "rating by the rule") -> None:
 
 def judges(found: Mapping[str, Mapping[str, Any]]) -> None:
     """Share of verdicts that equal the labels, one panel a kind of pair: `{kind: {judge: Interval}}`."""
-    figure, axes = new_figure(height=2.6, columns=len(found))
+    figure, axes = new_figure(width=8, height=2.8, columns=len(found))
     for ax, (kind, results) in zip([axes] if len(found) == 1 else axes, found.items(), strict=True):
         for place, (name, x) in enumerate(results.items()):
             color = AFTER if place == 0 else BEFORE
@@ -70,7 +70,7 @@ def judges(found: Mapping[str, Mapping[str, Any]]) -> None:
         ax.set(xlim=(-0.05, 1.05), ylim=(len(results) - 0.5, -0.8), xticks=[0, 0.5, 1])
         ax.set_title(kind, fontsize=9)
     figure.supxlabel("share of verdicts equal to the labels, 95 % interval (dotted: one in three)", fontsize=9)
-    parts = [f"{kind}: " + ", ".join(f"{name} {x.estimate:.0%}" for name, x in results.items())
+    parts = [f"{' '.join(kind.split())}: " + ", ".join(f"{name} {x.estimate:.0%}" for name, x in results.items())
              for kind, results in found.items()]  # fmt: skip
     sentence = f"Verdicts equal to the labels. {'; '.join(parts)}."
     show(figure, f"Dot plots of agreement, one panel a kind of pair. {sentence}", sentence)
