@@ -58,7 +58,7 @@ def judges(found: Mapping[str, Mapping[str, Any]]) -> None:
     """Share of verdicts that equal the labels, one panel a kind of pair: `{kind: {judge: Interval}}`."""
     figure, axes = new_figure(width=8, height=2.8, columns=len(found))
     for ax, (kind, results) in zip([axes] if len(found) == 1 else axes, found.items(), strict=True):
-        for place, (name, x) in enumerate(results.items()):
+        for place, x in enumerate(results.values()):
             color = AFTER if place == 0 else BEFORE
             ax.plot([x.low, x.high], [place, place], color=color, linewidth=1.5, marker="|", markersize=10)
             ax.plot(x.estimate, place, "D" if place == 0 else "o", color=color)

@@ -34,7 +34,10 @@ def labels(ax):
 
 
 def test_categories_that_neither_model_shows_are_left_out(shown):
-    before, after = {"empty": 0, "too long": 7, "off-topic": 9, "any": 12}, {"empty": 0, "too long": 1, "off-topic": 3, "any": 4}
+    before, after = (
+        {"empty": 0, "too long": 7, "off-topic": 9, "any": 12},
+        {"empty": 0, "too long": 1, "off-topic": 3, "any": 4},
+    )
     plots.error_categories(before, after, 20)
     figure, alt, sentence = shown[0]
     assert labels(figure.axes[0]) == ["off-topic", "too long"]
