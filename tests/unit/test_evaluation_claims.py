@@ -43,12 +43,10 @@ def test_elo_depends_on_the_order_of_the_games():
 
 
 def test_a_model_against_itself_shows_nothing_in_any_measure():
-    questions, references = (
-        ["q1", "q2", "q3"],
-        ["An adapter is small.", "Use rank 16.", "I stick to fine-tuning, please."],
-    )
-    own = mark_answers(questions, ["An adapter.", "Use rank 64.", None], references)
-    lines = compare(own, own, references, ["a", "b", "c"])
+    redirects = ["I stick to fine-tuning, please.", "Let's keep to fine-tuning."]
+    references = ["An adapter is small.", "Use rank 16.", *redirects]
+    own = mark_answers(["q"] * 4, ["An adapter.", "Use rank 64.", None, "I stick to fine-tuning."], references)
+    lines = compare(own, own, references, ["a", "b", "c", "d"])
     assert len(lines) > 10
     assert all(not line.change.excludes_zero and line.verdict == "no difference shown" for line in lines)
 
@@ -58,7 +56,7 @@ def test_a_coin_between_two_models_raises_few_false_alarms():
     rng, facts = np.random.default_rng(3), list(range(32))
     change = rng.normal(0.05, 0.1, 32)
     alarms = [
-        mean_difference([0.0] * 32, change * rng.choice([-1, 1], 32), facts, seed=i).excludes_zero for i in range(200)
+        mean_difference([0.0] * 32, change * rng.choice([-1, 1], 32), facts, seed=i).excludes_zero for i in range(100)
     ]
     assert 0.01 < np.mean(alarms) < 0.13
 
