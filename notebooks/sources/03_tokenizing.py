@@ -925,7 +925,7 @@ def seconds(batch):
 
 
 speed = {name: [] for name in plans}
-for _ in range(1 if PROFILE == "smoke" else 4):
+for _ in range(1 if PROFILE == "smoke" else 3):
     for name, plan in plans.items():
         count = 4 if name == "fixed length 512" else len(timed)
         speed[name].append(count / sum(seconds(batch) for batch in plan))

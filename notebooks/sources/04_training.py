@@ -234,7 +234,7 @@ for name, score in before.items():
 
 # %%
 def ask(some_model, questions):
-    return answer(some_model, tokenizer, questions, runs.ASSISTANT_TEMPLATE, profile.max_new_tokens)
+    return answer(some_model, tokenizer, questions, runs.ASSISTANT_TEMPLATE, profile.max_new_tokens, batch_size=64)
 
 
 asked = [row["question"] for row in off_topic]
