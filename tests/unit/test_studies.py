@@ -90,11 +90,16 @@ def test_a_study_says_what_it_asks_and_can_be_run(path):
 WITH_TRIALS = [path for path in SOURCES if "run_trial" in path.read_text(encoding="utf-8")]
 
 
+WITH_TRIALS += [path for path in SOURCES if "finetune_utils.arms" in path.read_text(encoding="utf-8")]
+
+
 @pytest.mark.parametrize("path", WITH_TRIALS, ids=lambda path: path.stem)
 def test_a_study_of_trials_computes_finite_rows_on_a_tiny_model(path, monkeypatch, tiny_model, tokenizer):
-    from finetune_utils import trials
+    from finetune_utils import arms, trials
 
-    monkeypatch.setattr(trials, "load_model", lambda name, say=print: (tiny_model(), tokenizer))
+    for module in (arms, trials):
+        model = lambda name, say=print: (tiny_model(max_position_embeddings=2048), tokenizer)  # noqa: E731
+        monkeypatch.setattr(module, "load_model", model)
     module = load(path)
     found = module.compute(**module.TINY)
     json.dumps(found, allow_nan=False)
