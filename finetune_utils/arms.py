@@ -29,9 +29,11 @@ FULL_RATES = (3e-5, 1e-4, 3e-4)
 PROMPT_RATES = (3e-3, 3e-2, 3e-1)  # wider, since less is known about them
 # What prose may quote of a row.
 QUALITY = ("rate", "seconds", "trainable", "share", "dev_nll", "dev_change", "dev_change_low", "dev_change_high",
-           "unseen_change", "reworded_change", "memory", "memory_estimate")  # fmt: skip
+           "unseen_change", "reworded_change", "memory", "memory_estimate", "dev_vs", "dev_vs_low", "dev_vs_high",
+           "reworded_vs", "reworded_vs_low", "reworded_vs_high")  # fmt: skip
 FORGETTING = (*QUALITY[:4], "unseen_nll", "unseen_change", "reworded_change", "neutral_nll", "change", "change_low",
-              "change_high", "mcq_accuracy", "mcq_low", "mcq_high", "mcq_change", "mcq_mdd")  # fmt: skip
+              "change_high", "mcq_accuracy", "mcq_low", "mcq_high", "mcq_change", "mcq_mdd", "neutral_vs", "neutral_vs_low",
+              "neutral_vs_high")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ class Comparison:
         self.windows = Windows([], []) if limit == 0 else neutral_windows(self.tokenizer, limit=limit)
         self.questions = _some(load_rows("science_mcq"), self.budget.questions)
         self.untuned = self.score(fast_copy(model))
+        self.scored: dict[str, Scores] = {}
 
     def _encode(self, rows: Sequence[Row]) -> list[Any]:
         return tokenize_rows(rows, self.tokenizer, ASSISTANT_TEMPLATE).examples
@@ -141,7 +144,19 @@ class Comparison:
         row |= {"share": row["trainable"] / count_parameters(model).total, "steps": result.steps}
         row |= {"seconds": round(result.seconds, 1), "last_loss": round(float(np.mean(result.losses[-5:])), 4)}
         # A copy of a LoRA model would merge and round; it is scored as it was trained.
-        return row | self.summary(self.score(model if hasattr(model, "peft_config") else fast_copy(model)))
+        self.scored[arm.name] = self.score(model if hasattr(model, "peft_config") else fast_copy(model))
+        return row | self.summary(self.scored[arm.name])
+
+    def against(self, name: str, reference: str) -> dict[str, float]:
+        """NLL of one arm minus that of another, paired: `dev_vs`, `dev_vs_low`, `dev_vs_high`, ..., `neutral_vs`."""
+        ours, theirs, found = self.scored[name], self.scored[reference], {}
+        for test, score in ours.sets.items():
+            gap = nll_difference(theirs.sets[test], score, [row["fact"] for row in self.tests[test]])
+            found |= _ends(f"{test}_vs", f"{test}_vs_", gap)
+        if ours.neutral is not None and theirs.neutral is not None:
+            gap = nll_difference(theirs.neutral, ours.neutral, self.windows.pieces)
+            found |= _ends("neutral_vs", "neutral_vs_", gap)
+        return found
 
     def settings(self) -> dict[str, Any]:
         """What a study stores about the comparison."""

@@ -7,7 +7,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -172,10 +172,20 @@ def train(
     return _result(trainer, watcher, seconds, order, settings, precision)
 
 
+@contextlib.contextmanager
+def own_forward(model: Any) -> Iterator[None]:
+    """Take back what the Trainer does to `model.forward`: it would go on computing in 16 bits after the run."""
+    try:
+        yield
+    finally:
+        if vars(model).pop("_original_forward", None) is not None:
+            del model.forward
+
+
 def _run(trainer: Trainer, folder: Path, resume: bool) -> float:
     """Train with the quick steps that this machine has; returns seconds."""
     longest = max(len(e["input_ids"]) for e in trainer.train_dataset)
-    with quick_lora(trainer.model), plain_attention(trainer.model, longest):
+    with quick_lora(trainer.model), plain_attention(trainer.model, longest), own_forward(trainer.model):
         started = time.perf_counter()
         run_trainer(trainer, folder, resume)
         return time.perf_counter() - started

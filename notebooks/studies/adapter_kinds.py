@@ -39,6 +39,8 @@ def compute(model: str = "smollm2-135m", budget: Budget = BUDGET, arms: Sequence
     for arm in arms:
         rows.append(comparison.run(arm))
         print(rows[-1], flush=True)
+    for row in rows[1:]:  # paired: what each kind has beside plain LoRA
+        row |= comparison.against(row["arm"], "lora")
     values = pick_values(rows, QUALITY) | {"untuned_dev_nll": comparison.untuned_row()["dev_nll"]}
     return {"settings": comparison.settings(), "rows": rows, "values": values}
 

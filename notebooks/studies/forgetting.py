@@ -21,6 +21,8 @@ def compute(model: str = "smollm2-135m", budget: Budget | None = None, arms: Seq
     for arm in arms:
         rows.append(comparison.run(arm))
         print(rows[-1], flush=True)
+    for row in rows[1:-1]:  # paired: what each arm has beside the last one
+        row |= comparison.against(row["arm"], arms[-1].name)
     return {"settings": comparison.settings(), "rows": rows, "values": pick_values(rows, FORGETTING)}
 
 

@@ -45,6 +45,8 @@ def compute(
         sizes = {"memory": memory.peak, "memory_estimate": memory.estimate, "memory_error": round(memory.error, 4)}
         rows.append({"rank": arm.rank or "full"} | comparison.run(arm) | sizes)
         print(rows[-1], flush=True)
+    for row in rows[:-1]:  # paired: what each rank has beside full fine-tuning
+        row |= comparison.against(row["arm"], "full")
     shared = next(row for row in rows if row["rank"] == SHARED)
     point = {"rank": SHARED, "rate": shared["rate"], **short}
     point |= short_point(model, SHARED, shared["rate"], **short)

@@ -90,6 +90,15 @@ def test_the_untuned_row_has_the_scores_and_no_change(comparison):
     assert 0 < row["mcq_mdd"] <= 1
 
 
+def test_two_arms_are_compared_row_by_row(comparison):
+    found = comparison(questions=0)
+    still, moved = found.run(Arm("still", (0.0,), 4)), found.run(Arm("moved", (2e-2,), 4))
+    gap = found.against("moved", "still")
+    assert gap["reworded_vs"] == pytest.approx(moved["reworded_nll"] - still["reworded_nll"], abs=2e-4)
+    assert gap["neutral_vs"] == pytest.approx(moved["neutral_nll"] - still["neutral_nll"], abs=2e-4)
+    assert gap["reworded_vs_low"] < gap["reworded_vs"] < gap["reworded_vs_high"]
+
+
 def test_an_arm_of_lora_plus_uses_its_own_optimizer(comparison, monkeypatch):
     seen = []
     train = arms.train

@@ -21,7 +21,7 @@ LAYERS = [
     "betting",
     "results", "sources", "placeholders", "outputs", "exercises", "headless", "readme", "notebooks", "ranges",
     "course", "studies", "canvas", "batch_plots", "plots", "doctor",
-    "runs", "trials", "arms", "assistant",
+    "runs", "trials", "arms", "list_maker", "assistant",
     "run_record", "evaluation_report", "quickstart", "commands", "measure",
     "__main__",
 ]  # fmt: skip
