@@ -20,7 +20,7 @@ LAYERS = [
     "multiple_choice", "pairwise", "spelling", "error_categories", "comparison", "forgetting",
     "betting",
     "results", "sources", "placeholders", "outputs", "exercises", "headless", "readme", "notebooks", "ranges",
-    "course", "studies", "canvas", "batch_plots", "plots", "doctor",
+    "course", "studies", "canvas", "batch_plots", "lora_plots", "plots", "doctor",
     "runs", "trials", "arms", "list_maker", "assistant",
     "run_record", "evaluation_report", "quickstart", "commands", "measure",
     "__main__",
