@@ -20,8 +20,8 @@ LAYERS = [
     "multiple_choice", "harness", "pairwise", "spelling", "error_categories", "comparison", "forgetting",
     "betting",
     "results", "sources", "placeholders", "outputs", "exercises", "headless", "readme", "notebooks", "ranges",
-    "course", "studies", "canvas", "batch_plots", "plots", "evaluation_plots", "doctor",
-    "runs", "trials", "assistant",
+    "course", "studies", "canvas", "batch_plots", "lora_plots", "plots", "evaluation_plots", "doctor",
+    "runs", "trials", "arms", "list_maker", "assistant",
     "run_record", "evaluation_report", "quickstart", "commands", "measure",
     "__main__",
 ]  # fmt: skip
