@@ -22,7 +22,9 @@ def quality_by_rank(rows: Sequence[Mapping[str, Any]]) -> None:
     change = [row["dev_change"] for row in rows]
     for place, row, color in zip(places, rows, colors, strict=True):
         mark = "D" if row["rank"] == "full" else "o"
-        axes[0].plot([place] * 2, [row["dev_change_low"], row["dev_change_high"]], color=color, marker="_", markersize=8)
+        axes[0].plot(
+            [place] * 2, [row["dev_change_low"], row["dev_change_high"]], color=color, marker="_", markersize=8
+        )
         axes[0].plot(place, row["dev_change"], mark, color=color)
     axes[0].set(title="quality on dev rows", ylabel="change in NLL (nats per token)\nlower is better")
     axes[1].bar(places, [row["seconds"] for row in rows], color=colors, width=0.6)
