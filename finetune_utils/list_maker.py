@@ -10,6 +10,7 @@ import torch
 
 from .evaluation import nll_difference
 from .files import Row
+from .forgetting import forgotten, neutral_nll, neutral_windows
 from .generation import answer
 from .lora import add_lora
 from .lora_checks import did_it_learn, fingerprint
@@ -85,13 +86,25 @@ def check_ids(tokenizer: Any, count: int = 4) -> torch.Tensor:
     return torch.tensor([row[: min(map(len, ids))] for row in ids])
 
 
-def score_list_maker(model: Any, tokenizer: Any, before: dict[str, str], count: int = 16, tokens: int = 48) -> dict:
-    """What a run of the list maker is checked by: the checks of `did_it_learn`, lists among answers, the NLL's change."""
+def score_list_maker(
+    model: Any, tokenizer: Any, before: dict[str, str], count: int = 16, tokens: int = 48, windows: int = 24
+) -> dict[str, Any]:
+    """What a run of the list maker is checked by: `did_it_learn`, lists among its answers, changes of the NLL.
+
+    Args:
+        before: the fingerprint of the frozen weights before training.
+        count: held-out rows, scored and asked; `tokens`: length of an answer at most.
+        windows: windows of neutral text.
+    """
     rows = held_out_rows(count)
     examples = tokenize_rows(rows, tokenizer, ASSISTANT_TEMPLATE).examples
     after = token_nll(model, examples, tokenizer)
     with model.disable_adapter():
         untuned = token_nll(model, examples, tokenizer)
+    neutral = neutral_windows(tokenizer, limit=windows)
+    neutral_after = neutral_nll(model, tokenizer, neutral)
+    with model.disable_adapter():
+        neutral_before = neutral_nll(model, tokenizer, neutral)
     learned = did_it_learn(model, check_ids(tokenizer), before)
     texts = answer(model, tokenizer, [row["question"] for row in rows], ASSISTANT_TEMPLATE, tokens)
     share = sum(map(is_list, texts)) / len(texts)
@@ -99,6 +112,7 @@ def score_list_maker(model: Any, tokenizer: Any, before: dict[str, str], count: 
         "list_share": share,
         "mostly_lists": share >= MOSTLY,
         "list_change": nll_difference(untuned, after, [row["fact"] for row in rows]).estimate,
+        "neutral_change": forgotten(neutral_before, neutral_after, neutral).estimate,
         "changed_tensors": len(learned.changed),
         "moved_layers": learned.moved,
         "largest_update": learned.update,

@@ -479,9 +479,9 @@ even = torch.linspace(-1, 1, 16)
 print("NF4:", [round(level, 2) for level in nf4.tolist()])
 
 # %%
-weight = model.model.layers[5].mlp.up_proj.weight.detach().float().cpu().reshape(-1, 64)
+weight = model.model.layers[5].mlp.up_proj.weight.detach().float().cpu().reshape(-1, 64)[:10_000]
 largest = weight.abs().amax(dim=1, keepdim=True)
-lora_plots.rounding_to_levels((weight / largest).flatten()[:200_000].numpy(), nf4.tolist(), "one matrix of the model, and the 16 levels of NF4")
+lora_plots.rounding_to_levels((weight / largest).flatten().numpy(), nf4.tolist(), "weights of one matrix, and the 16 levels of NF4")
 
 # %% [markdown]
 # **Predict:** which levels lose less?

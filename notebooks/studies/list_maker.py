@@ -15,17 +15,22 @@ TINY = {
     "runs": ((0, "", 2), (1, "", 2), (0, "learning rate 0", 1)),
     "count": 4,
     "tokens": 4,
+    "windows": 4,
 }
 
 
 def compute(
-    model: str = "smollm2-135m", runs: Sequence[tuple[int, str, int]] = RUNS, count: int = 16, tokens: int = 48
+    model: str = "smollm2-135m",
+    runs: Sequence[tuple[int, str, int]] = RUNS,
+    count: int = 16,
+    tokens: int = 48,
+    windows: int = 24,
 ) -> dict[str, Any]:
     """Train and score every seed and control."""
     rows = []
     for seed, control, steps in runs:
         tuned, tokenizer, before, _ = train_list_maker(model, steps, seed=seed, control=control)
-        rows.append({"seed": seed, "control": control} | score_list_maker(tuned, tokenizer, before, count, tokens))
+        rows.append({"seed": seed, "control": control} | score_list_maker(tuned, tokenizer, before, count, tokens, windows))
         print(rows[-1], flush=True)
     seeds = [row for row in rows if not row["control"]]
     values = {
@@ -34,13 +39,13 @@ def compute(
         for end, pick in (("low", min), ("high", max))
     }
     settings = {"lesson": "lesson06", "model": model, "runs": [list(run) for run in runs], "count": count}
-    return {"settings": settings | {"tokens": tokens}, "rows": rows, "values": values}
+    return {"settings": settings | {"tokens": tokens, "windows": windows}, "rows": rows, "values": values}
 
 
 def main() -> None:
     """Run the study and store its rows."""
     hardware.quiet()
-    store_study("list_maker", **compute(), data=[FACT_ROWS])
+    store_study("list_maker", **compute(), data=(FACT_ROWS, "neutral_text.txt"))
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def test_held_out_rows_are_of_facts_that_no_training_row_mentions():
 def test_a_few_steps_learn_and_the_checks_hold(tiny):
     model, tokenizer, before, result = tiny("any", steps=6, rank=4)
     assert result.steps == 6
-    found = score_list_maker(model, tokenizer, before, count=4, tokens=4)
+    found = score_list_maker(model, tokenizer, before, count=4, tokens=4, windows=4)
     assert found["list_change"] < 0
     assert found["changed_tensors"] == 0
     assert found["moved_layers"] == 14
@@ -66,8 +66,8 @@ def test_a_few_steps_learn_and_the_checks_hold(tiny):
 
 def test_learning_rate_zero_changes_nothing(tiny):
     model, tokenizer, before, _ = tiny("any", steps=2, rank=4, control="learning rate 0")
-    found = score_list_maker(model, tokenizer, before, count=4, tokens=4)
-    assert (found["moved_layers"], found["list_change"], found["output_gap"]) == (0, 0, 0)
+    found = score_list_maker(model, tokenizer, before, count=4, tokens=4, windows=4)
+    assert (found["moved_layers"], found["list_change"], found["neutral_change"], found["output_gap"]) == (0, 0, 0, 0)
 
 
 def test_the_control_of_plain_answers_trains_on_the_same_questions(tiny, monkeypatch):
