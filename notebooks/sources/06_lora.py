@@ -543,27 +543,13 @@ else:
 # * **LoRA+** lets `B` learn faster than `A`; here `16` to 1.
 # * A **soft prompt** changes no layer at all: it trains vectors that stand before every row, here `20` of them.
 #
-# Each had the same rows, {{study.adapter_kinds.steps}} steps, and three learning rates to choose from on dev rows. `make study NAME=adapter_kinds` makes the table again.
-
-# %%
-kinds = course.stored("study.adapter_kinds")
-titles = {"lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA", "loraplus": "LoRA+", "prompt": "soft prompt"}
-table = []
-for row in kinds["rows"]:
-    versus = f"{row['dev_vs']:+.3f} [{row['dev_vs_low']:+.3f}, {row['dev_vs_high']:+.3f}]" if "dev_vs" in row else "-"
-    table.append({
-        "kind": titles[row["arm"]], "trained": f"{row['trainable']:,}", "rate": f"{row['rate']:g}",
-        "seconds": f"{row['seconds']:.0f}",
-        "dev NLL [95 %]": f"{row['dev_nll']:.2f} [{row['dev_low']:.2f}, {row['dev_high']:.2f}]",
-        "minus LoRA [95 %]": versus,
-    })
-course.show_table(table, caption="Stored: relatives of LoRA at rank 16 (dev NLL in nats per token; untuned: see below)")
-print(f"untuned: {kinds['values']['untuned_dev_nll']:.2f} nats per token")
-
-# %% [markdown]
-# LoRA reached {{study.adapter_kinds.lora_dev_nll:.2f}} nats per token, DoRA {{study.adapter_kinds.dora_dev_nll:.2f}} in {{study.adapter_kinds.dora_seconds:.0f}} seconds instead of
-# {{study.adapter_kinds.lora_seconds:.0f}}, the soft prompt {{study.adapter_kinds.prompt_dev_nll:.2f}} with {{study.adapter_kinds.prompt_trainable:,}} trained numbers. Look at the last column
-# before you call a relative better: an interval that contains 0 shows no difference. Plain LoRA also takes this course's quick path for CPUs (`quick_lora.py`), which DoRA cannot, so the seconds are those of this package.
+# `make study NAME=adapter_kinds` compares all five on the same rows and steps, each with three learning rates to choose from on dev rows. It takes longer
+# than this lesson. No rows of it are stored yet, so the lesson claims nothing about which is better. `peft` has all four; in the course's `add_lora` the first two are one word each:
+#
+# ```python
+# add_lora(model, rank=16, use_rslora=True)
+# add_lora(model, rank=16, use_dora=True)
+# ```
 #
 # ## Check your run
 
