@@ -30,7 +30,9 @@ def compute(
     rows = []
     for seed, control, steps in runs:
         tuned, tokenizer, before, _ = train_list_maker(model, steps, seed=seed, control=control)
-        rows.append({"seed": seed, "control": control} | score_list_maker(tuned, tokenizer, before, count, tokens, windows))
+        rows.append(
+            {"seed": seed, "control": control} | score_list_maker(tuned, tokenizer, before, count, tokens, windows)
+        )
         print(rows[-1], flush=True)
     seeds = [row for row in rows if not row["control"]]
     values = {

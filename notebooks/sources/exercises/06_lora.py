@@ -172,6 +172,8 @@ assert len(got) == len(requests), f"{len(requests)} requests need {len(requests)
 assert None not in got, 'peft has no adapter called None: write "__base__" for the untuned model.'
 assert "gone" not in got, 'There is no adapter called "gone", and peft would stop the whole batch: send that request to "__base__".'
 assert got == ["__base__", "default", "__base__", "__base__"], f"You return {got}: keep the order of the requests."
+
+# %% tags=["check"]
 tuned, tokenizer = load_model("tiny", **quiet)
 tuned = add_lora(tuned, rank=4)
 for module in tuned.modules():
