@@ -102,6 +102,11 @@ def can_skip_logits() -> bool:
     return hasattr(transformers.modeling_utils, "slice_logits_to_keep")
 
 
+def has_soft_prompt(model: Any) -> bool:
+    """True when trained vectors stand before every row, so that positions in the model are not those of the batch."""
+    return bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))
+
+
 @dataclass
 class SupervisedCollator:
     """Pad a batch on the right and keep only what the loss needs.

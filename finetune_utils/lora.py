@@ -1,13 +1,15 @@
-"""LoRA: add a small trainable adapter to a frozen model, save it, load it, merge it."""
+"""LoRA and its relatives: add a small trainable adapter to a frozen model, save it, load it, merge it."""
 
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
+from peft.optimizers import create_loraplus_optimizer
 
 from .errors import UserError
 from .hardware import Precision, choose_precision, set_seed
@@ -75,12 +77,44 @@ def add_lora(
 
     Args: see `lora_config`; `seed` decides where the adapter starts.
     """
+    _prepare(model, seed, precision)
+    return get_peft_model(model, lora_config(rank, alpha, targets, dropout, **more))
+
+
+def add_soft_prompt(model: Any, tokens: int = 20, seed: int = 0, precision: Precision | None = None) -> PeftModel:
+    """Freeze `model` and put `tokens` trainable vectors before every row (Lester et al. 2021, arXiv 2104.08691).
+
+    The vectors start as the embeddings of words drawn at random. The layers stay as they are; the frozen weights are
+    stored as `add_lora` stores them.
+
+    Raises:
+        UserError: fewer than one vector.
+    """
+    if tokens < 1:
+        raise UserError(f"A soft prompt of {tokens} vectors: it needs 1 or more.")
+    _prepare(model, seed, precision)
+    config = PromptTuningConfig(
+        task_type="CAUSAL_LM", num_virtual_tokens=tokens, prompt_tuning_init="SAMPLE_VOCAB"
+    )  # fmt: skip
+    return get_peft_model(model, config)
+
+
+def _prepare(model: Any, seed: int, precision: Precision | None) -> None:
     _check_torchao()
     precision = precision or choose_precision(next(model.parameters()).device)
     if precision.low and not is_4bit(model):
         model.to(precision.dtype)
     set_seed(seed)
-    return get_peft_model(model, lora_config(rank, alpha, targets, dropout, **more))
+
+
+def lora_plus(ratio: float = 16.0) -> Callable[[Any, float], torch.optim.Optimizer]:
+    """AdamW for `train(..., optimizer=...)` in which B learns `ratio` times as fast as A (LoRA+: arXiv 2402.12354)."""
+
+    def build(model: Any, rate: float) -> torch.optim.Optimizer:
+        """The optimizer of `model`; `rate` is the learning rate of A."""
+        return create_loraplus_optimizer(model, torch.optim.AdamW, lr=rate, loraplus_lr_ratio=ratio)
+
+    return build
 
 
 def attach_adapter(model: Any, folder: Path, name: str = "default") -> PeftModel:

@@ -122,6 +122,17 @@ def did_it_learn(model: Any, input_ids: torch.Tensor, before: dict[str, str]) ->
     )
 
 
+def layer_updates(model: Any) -> dict[str, list[float]]:
+    """|scale B A| / |W| of every adapted matrix (Frobenius norms): one list for each kind of matrix, in layer order."""
+    found: dict[str, list[float]] = {}
+    for name, layer in model.named_modules():
+        if hasattr(layer, "lora_B") and model.active_adapter in layer.lora_B:
+            found.setdefault(name.rpartition(".")[2].removesuffix("_proj"), []).append(
+                _update(layer, model.active_adapter)
+            )
+    return found
+
+
 def _plain(name: str) -> str:
     return re.sub(r"^base_model\.model\.|\.base_layer\b", "", name)
 

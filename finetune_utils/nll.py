@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .batching import SupervisedCollator, can_skip_logits, length_batches
+from .batching import SupervisedCollator, can_skip_logits, has_soft_prompt, length_batches
 from .progress import bar
 from .soft_labels import soft_terms
 from .tokenization import IGNORE, Example, count_supervised
@@ -50,7 +50,7 @@ def token_nll(
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    collate = SupervisedCollator(tokenizer.pad_token_id, sparse=can_skip_logits())
+    collate = SupervisedCollator(tokenizer.pad_token_id, sparse=can_skip_logits() and not has_soft_prompt(model))
     sums, counts = np.zeros(len(examples)), np.array([count_supervised(e) for e in examples])
     with bar(len(examples), "Scoring", "row", progress) as progress_bar, torch.inference_mode(), autocast(model):
         for batch in length_batches([len(e["input_ids"]) for e in examples], batch_tokens):
@@ -63,7 +63,7 @@ def token_nll(
                 losses = torch.nn.functional.cross_entropy(logits, kept, reduction="none")
                 rows = tensors["logits_to_keep"].nonzero()[:, 0].cpu()
             else:
-                shifted = labels[:, 1:]
+                shifted, logits = labels[:, 1:], logits[:, -labels.shape[1] :]  # a soft prompt has logits of its own
                 losses = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), shifted, reduction="none")
                 rows = (shifted != IGNORE).nonzero()[:, 0].cpu()
                 losses = losses[shifted != IGNORE]

@@ -152,9 +152,10 @@ class JudgeAgreement:
 
     def __str__(self) -> str:
         low, high = self.share.low, self.share.high
+        decided = f"{self.decided:.0%} on the {self.n_decided} pairs that neither side calls a tie"
         return (
             f"agreement {self.share.estimate:.0%} on {self.n} labeled pairs (95 % interval {low:.0%} to {high:.0%}), "
-            f"kappa {self.kappa:.2f}; {self.decided:.0%} on the {self.n_decided} pairs that neither side calls a tie"
+            f"kappa {self.kappa:.2f}; {decided if self.n_decided else 'in every pair one side says tie'}"
         )
 
 

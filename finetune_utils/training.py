@@ -7,7 +7,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 import transformers
 from transformers import Trainer, TrainingArguments
 
-from .batching import SupervisedCollator, can_skip_logits, example_order
+from .batching import SupervisedCollator, can_skip_logits, example_order, has_soft_prompt
 from .checkpoints import remove_checkpoints, run_trainer
 from .errors import UserError
 from .hardware import Precision, choose_precision, peak_memory_bytes, set_seed, use_fast_fp32
@@ -129,6 +129,7 @@ def train(
     output: Path | None = None,
     keep_checkpoints: bool = False,
     resume: bool = False,
+    optimizer: Callable[[Any, float], torch.optim.Optimizer] | None = None,
     on_step: Callable[[dict[str, float]], None] | None = None,
     progress: bool | None = None,
 ) -> TrainResult:
@@ -141,6 +142,7 @@ def train(
         output: folder for checkpoints, at least one every two minutes; removed when the run completes, unless
             `keep_checkpoints` (the caller removes them once the weights are safe).
         resume: go on from the last checkpoint in `output`, to the weights an uninterrupted run reaches.
+        optimizer: makes another optimizer than AdamW from the model and the learning rate.
         on_step: called with each entry of the history, for a live plot.
 
     Raises:
@@ -160,7 +162,7 @@ def train(
         watcher = Watcher(settings, len(examples) / settings.step_size, progress_bar, on_step=on_step)
         watcher.score = (lambda: token_nll(model, eval_examples, tokenizer).mean) if eval_examples else None
         watcher.checkpoint_seconds = CHECKPOINT_SECONDS if output else math.inf
-        trainer = _make_trainer(model, tokenizer, order, settings, precision, folder, watcher)
+        trainer = _make_trainer(model, tokenizer, order, settings, precision, folder, watcher, optimizer)
         seconds = _run(trainer, folder, resume)
         if output and not keep_checkpoints:
             remove_checkpoints(folder)
@@ -170,10 +172,20 @@ def train(
     return _result(trainer, watcher, seconds, order, settings, precision)
 
 
+@contextlib.contextmanager
+def own_forward(model: Any) -> Iterator[None]:
+    """Take back what the Trainer does to `model.forward`: it would go on computing in 16 bits after the run."""
+    try:
+        yield
+    finally:
+        if vars(model).pop("_original_forward", None) is not None:
+            del model.forward
+
+
 def _run(trainer: Trainer, folder: Path, resume: bool) -> float:
     """Train with the quick steps that this machine has; returns seconds."""
     longest = max(len(e["input_ids"]) for e in trainer.train_dataset)
-    with quick_lora(trainer.model), plain_attention(trainer.model, longest):
+    with quick_lora(trainer.model), plain_attention(trainer.model, longest), own_forward(trainer.model):
         started = time.perf_counter()
         run_trainer(trainer, folder, resume)
         return time.perf_counter() - started
@@ -199,15 +211,17 @@ def _make_trainer(
     precision: Precision,
     folder: Path,
     watcher: Watcher,
+    optimizer: Callable[[Any, float], torch.optim.Optimizer] | None,
 ) -> Trainer:
-    device = next(model.parameters()).device
+    device, rate = next(model.parameters()).device, learning_rate_of(model, settings)
     trainer = CourseTrainer(
         model=model,
-        args=_arguments(
-            folder, settings, _steps(examples, settings), precision, device, learning_rate_of(model, settings)
-        ),
+        args=_arguments(folder, settings, _steps(examples, settings), precision, device, rate),
+        optimizers=(optimizer(model, rate) if optimizer else None, None),
         train_dataset=examples,
-        data_collator=SupervisedCollator(tokenizer.pad_token_id, sparse=can_skip_logits()),
+        data_collator=SupervisedCollator(
+            tokenizer.pad_token_id, sparse=can_skip_logits() and not has_soft_prompt(model)
+        ),
         callbacks=[watcher],
     )
     trainer.remove_callback(transformers.trainer_callback.PrinterCallback)

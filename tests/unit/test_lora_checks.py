@@ -6,7 +6,7 @@ import torch
 from finetune_utils.errors import UserError
 from finetune_utils.hardware import FP32, Precision
 from finetune_utils.lora import add_lora
-from finetune_utils.lora_checks import MERGE_TOLERANCE, did_it_learn, fingerprint
+from finetune_utils.lora_checks import MERGE_TOLERANCE, did_it_learn, fingerprint, layer_updates
 
 BF16 = Precision(torch.bfloat16, "bf16", "a test")
 TOKENS = torch.tensor([[11, 40, 96, 212, 300, 27], [11, 50, 7, 361, 90, 13]])
@@ -77,3 +77,15 @@ def test_another_model_and_a_model_without_adapter_are_refused(tiny_model):
         did_it_learn(model, TOKENS, fingerprint(tiny_model(num_hidden_layers=1)))
     with pytest.raises(UserError, match="needs a model with a LoRA adapter"):
         did_it_learn(tiny_model(), TOKENS, {})
+
+
+def test_the_update_of_every_matrix_is_listed_by_kind_and_layer(tiny_model):
+    model, before = trained(tiny_model())
+    found = layer_updates(model)
+    assert list(found) == ["q", "k", "v", "o", "gate", "up", "down"]
+    assert all(len(values) == 2 for values in found.values())
+    assert max(v for values in found.values() for v in values) == did_it_learn(model, TOKENS, before).update
+    layer = model.base_model.model.model.layers[1].mlp.up_proj
+    merged = layer.base_layer.weight + layer.get_delta_weight("default")
+    change = (merged - layer.base_layer.weight).norm() / layer.base_layer.weight.norm()
+    assert found["up"][1] == pytest.approx(change.item(), rel=1e-4)

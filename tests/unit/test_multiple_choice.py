@@ -1,13 +1,13 @@
 """Choices by log-likelihood: equal to a forward pass by hand and to lm-evaluation-harness on the same task."""
 
-import importlib.util
-import json
-
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from finetune_utils import harness
 from finetune_utils.errors import UserError
+from finetune_utils.harness import harness_installed, harness_scores
 from finetune_utils.multiple_choice import (
     ChoiceQuestion,
     ChoiceScores,
@@ -109,48 +109,30 @@ def test_no_questions_are_nothing_to_score(tiny_model, tokenizer):
         multiple_choice(tiny_model(), tokenizer, [])
 
 
-TASK = """
-task: course_task
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: "{path}"}}}}
-test_split: test
-output_type: multiple_choice
-doc_to_text: "Question: {{{{question}}}}\\nAnswer:"
-doc_to_choice: "{{{{choices}}}}"
-doc_to_target: "{{{{answer}}}}"
-metric_list: [{{metric: acc}}, {{metric: acc_norm}}]
-"""
-
-
-@pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm_eval is not installed (the extra `eval`)")
-def test_scores_equal_those_of_lm_evaluation_harness(tiny_model, tokenizer, tmp_path, monkeypatch):
-    import lm_eval
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
-
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+@pytest.mark.skipif(not harness_installed(), reason="lm_eval is not installed (the extra `eval`)")
+def test_scores_equal_those_of_lm_evaluation_harness(tiny_model, tokenizer):
     model = tiny_model(seed=4)
-    rows = [{**row, "answer": read_choices(row).answer} for row in ROWS * 3]
-    rows = [{**row, "question": f"{row['question']} {'Why? ' * (i % 4)}{i}"} for i, row in enumerate(rows)]
-    data = tmp_path / "rows.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    (tmp_path / "course_task.yaml").write_text(TASK.format(path=data), encoding="utf-8")
-    theirs = lm_eval.simple_evaluate(
-        model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4, device="cpu"),
-        tasks=["course_task"],
-        task_manager=TaskManager(include_path=str(tmp_path), include_defaults=False),
-        num_fewshot=0,
-        bootstrap_iters=0,
-        log_samples=True,
-    )
+    rows = [{**row, "question": f"{row['question']} {'Why? ' * (i % 4)}{i}"} for i, row in enumerate(ROWS * 3)]
+    theirs = harness_scores(model, tokenizer, rows, batch_size=4)
     ours = multiple_choice(model, tokenizer, rows)
-    samples = sorted(theirs["samples"]["course_task"], key=lambda sample: sample["doc_id"])
-    assert len(samples) == len(rows)
-    for sample, scores in zip(samples, ours.log_likelihoods, strict=True):
-        np.testing.assert_allclose([float(r[0][0]) for r in sample["resps"]], scores, atol=1e-3)
-    assert [sample["acc"] for sample in samples] == ours.right.tolist()
-    assert [sample["acc_norm"] for sample in samples] == ours.right_norm.tolist()
-    found = theirs["results"]["course_task"]
-    assert (found["acc,none"], found["acc_norm,none"]) == (pytest.approx(ours.acc), pytest.approx(ours.acc_norm))
+    assert len(theirs.log_likelihoods) == len(rows)
+    for expected, scores in zip(theirs.log_likelihoods, ours.log_likelihoods, strict=True):
+        np.testing.assert_allclose(expected, scores, atol=1e-3)
+    assert theirs.right == ours.right.tolist()
+    assert theirs.right_norm == ours.right_norm.tolist()
+    assert (theirs.acc, theirs.acc_norm) == (pytest.approx(ours.acc), pytest.approx(ours.acc_norm))
     assert 0 < ours.acc < 1
     assert ours.right.tolist() != ours.right_norm.tolist()
+
+
+def test_without_the_harness_one_line_says_what_to_install(tiny_model, tokenizer, monkeypatch):
+    monkeypatch.setattr(harness, "harness_installed", lambda: False)
+    with pytest.raises(UserError, match="not installed: run `pip install"):
+        harness_scores(tiny_model(), tokenizer, ROWS)
+
+
+def test_the_task_of_the_harness_asks_what_the_course_asks(tokenizer):
+    """The template of the task and `question_context` must not drift apart."""
+    task = yaml.safe_load(harness.TASK.format(folder="here"))
+    assert task["doc_to_text"].replace("{{question}}", "Why?") == question_context("Why?")
+    assert task["dataset_kwargs"]["data_files"]["test"] == "here/rows.jsonl"

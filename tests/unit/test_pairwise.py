@@ -178,3 +178,9 @@ def test_a_real_model_gives_a_verdict_for_every_pair(tiny_model, tokenizer):
     assert set(judged.verdicts) <= {0.0, 0.5, 1.0}
     with pytest.raises(UserError, match="Found 1 questions, 2 and 1 answers"):
         judge_by_model(tiny_model(), tokenizer, ["Why?"], ["a", "b"], ["c"])
+
+
+def test_agreement_without_a_decided_pair_prints_no_nan():
+    said = str(agreement([0.5, 0.5], [1, 0]))
+    assert "nan" not in said
+    assert said.endswith("in every pair one side says tie")

@@ -1,5 +1,6 @@
 """Training: the losses of a loop written by hand, repeatable, stopped in time, with nothing left behind."""
 
+import copy
 import dataclasses
 import math
 
@@ -10,11 +11,12 @@ from transformers import get_scheduler
 from finetune_utils import training
 from finetune_utils.batching import example_order
 from finetune_utils.errors import UserError
-from finetune_utils.hardware import FP32, set_seed
+from finetune_utils.hardware import FP32, Precision, set_seed
 from finetune_utils.lora import add_lora
 from finetune_utils.tokenization import tokenize_rows
 from finetune_utils.training import TrainSettings, default_learning_rate, train
 
+BF16 = Precision(torch.bfloat16, "bf16", "a test")
 WORDS = ["The loss", "is nan", "lower the rate", "one step moves", "the weights", "an adapter holds", "few", "why"]
 # Questions, and plain texts, whose very first token is supervised but cannot be predicted.
 ROWS = [{"question": f"{WORDS[i % 8]}?", "answer": " ".join(WORDS[: i % 5 + 1])} for i in range(12)]
@@ -338,3 +340,28 @@ def test_examples_that_cannot_teach_are_refused_before_anything_changes(build, t
     with pytest.raises(UserError, match="no examples to train on"):
         train(model, tokenizer, [], precision=FP32)
     assert all(torch.equal(w, before[name]) for name, w in trainable(model).items())
+
+
+@pytest.mark.parametrize("kind", ["full", "lora"])
+def test_the_model_computes_in_its_own_precision_after_a_run_in_16_bits(build, tokenizer, examples, kind):
+    model = build(kind)
+    settings = TrainSettings(max_steps=2, batch_size=4, learning_rate=1e-3)
+    train(model, tokenizer, examples, settings, precision=BF16)
+    assert "forward" not in vars(model)
+    ids = torch.tensor([examples[0]["input_ids"]])
+    with torch.no_grad():
+        logits = model(input_ids=ids).logits
+        exact = copy.deepcopy(model).double()(input_ids=ids).logits
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = model(input_ids=ids).logits
+    assert (logits - exact).abs().max() < 1e-4 < (rounded - exact).abs().max()
+
+
+def test_an_interrupted_run_leaves_the_forward_pass_alone_too(build, tokenizer, examples):
+    def stop(entry):
+        raise KeyboardInterrupt
+
+    model = build()
+    with pytest.raises(KeyboardInterrupt):
+        train(model, tokenizer, examples, TrainSettings(max_steps=2), precision=BF16, on_step=stop)
+    assert "forward" not in vars(model)
