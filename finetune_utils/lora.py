@@ -103,8 +103,17 @@ def _prepare(model: Any, seed: int, precision: Precision | None) -> None:
     _check_torchao()
     precision = precision or choose_precision(next(model.parameters()).device)
     if precision.low and not is_4bit(model):
-        model.to(precision.dtype)
+        store_frozen(model, precision.dtype)
     set_seed(seed)
+
+
+def store_frozen(model: Any, dtype: torch.dtype) -> Any:
+    """Store a float32 model in `dtype` in place, exactly as `add_lora` stores the frozen weights; returns it.
+
+    An adapter gives the same text again only on a model that was stored the same way. Loading with `dtype=` is not: it
+    leaves the constants of the position code in float32, and this rounds them too.
+    """
+    return model.to(dtype)
 
 
 def lora_plus(ratio: float = 16.0) -> Callable[[Any, float], torch.optim.Optimizer]:

@@ -139,8 +139,7 @@ def train(
         examples: dicts of `input_ids`, `labels` (-100: nothing is learned) and perhaps `soft_labels` (see that module).
         eval_examples: scored (token-weighted NLL) every `settings.evaluate_every` steps.
         precision: default: what `choose_precision` finds for the model's device.
-        output: folder for checkpoints, at least one every two minutes; removed when the run completes, unless
-            `keep_checkpoints` (the caller removes them once the weights are safe).
+        output: folder for checkpoints, at least one every two minutes; they go at the end unless `keep_checkpoints`.
         resume: go on from the last checkpoint in `output`, to the weights an uninterrupted run reaches.
         optimizer: makes another optimizer than AdamW from the model and the learning rate.
         on_step: called with each entry of the history, for a live plot.
@@ -159,15 +158,14 @@ def train(
     with contextlib.ExitStack() as stack:
         folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="finetune-")))
         progress_bar = stack.enter_context(bar(_steps(order, settings), "Training", "step", progress))
-        watcher = Watcher(settings, len(examples) / settings.step_size, progress_bar, on_step=on_step)
-        watcher.score = (lambda: token_nll(model, eval_examples, tokenizer).mean) if eval_examples else None
-        watcher.checkpoint_seconds = CHECKPOINT_SECONDS if output else math.inf
+        score = (lambda: token_nll(model, eval_examples, tokenizer).mean) if eval_examples else None
+        pause = CHECKPOINT_SECONDS if output else math.inf
+        watcher = Watcher(settings, len(examples) / settings.step_size, progress_bar, score, on_step, pause)
         trainer = _make_trainer(model, tokenizer, order, settings, precision, folder, watcher, optimizer)
         seconds = _run(trainer, folder, resume)
         if output and not keep_checkpoints:
             remove_checkpoints(folder)
-    if settings.patience and watcher.best:
-        model.load_state_dict(watcher.best[2], strict=False)
+    watcher.restore_best(model)
     model.eval()
     return _result(trainer, watcher, seconds, order, settings, precision)
 

@@ -87,3 +87,8 @@ class Watcher(TrainerCallback):
             self.worse += 1
         if self.settings.patience and self.worse >= self.settings.patience:
             control.should_training_stop = self.stopped_early = True
+
+    def restore_best(self, model: Any) -> None:
+        """Give the model back its best-scored weights, where the settings ask for early stopping."""
+        if self.settings.patience and self.best:
+            model.load_state_dict(self.best[2], strict=False)

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   course:
-#     minutes: {smoke: 1, cpu: 3, gpu: 2}
+#     minutes: {smoke: 1, cpu: 2, gpu: 2}
 #     needs: the model (fetched once), about 3 GB of free memory
 #     data: [course_qa.jsonl, instructions.jsonl, neutral_text.txt]
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
@@ -260,7 +260,8 @@ for way in ways:
 # {{lesson01.redirect_few_shot:.0%}} and the tuned model {{lesson01.redirect_tuned:.0%}}. Of the good questions, the few-shot prompt turned back
 # {{lesson01.wrongly_few_shot:.0%}} and the tuned model {{lesson01.wrongly_tuned:.0%}}.
 #
-# Counting only one side would have made the few-shot prompt look good. Read what it says to good questions, and compare with the solved examples.
+# Count both sides: a system that turns back everything would be perfect on the first. Two of the four solved examples are redirects, and the few-shot prompt
+# still rarely turns back. Read what it made of the examples when it answers good questions.
 
 # %%
 course.show_table([{"question": row["question"], "few-shot": answers["few-shot"][row["id"]]} for row in unseen[:3]], width=55)

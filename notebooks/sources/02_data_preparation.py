@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   course:
-#     minutes: {smoke: 1, cpu: 2, gpu: 2}
+#     minutes: {smoke: 1, cpu: 1, gpu: 2}
 #     needs: the model (fetched once), about 2 GB of free memory
 #     data: [course_qa.jsonl, instructions.jsonl, readme_pairs.jsonl, sample_readme.md]
 #   kernelspec: {display_name: Python 3, language: python, name: python3}

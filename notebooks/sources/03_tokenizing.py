@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   course:
-#     minutes: {smoke: 0.5, cpu: 2, gpu: 2}
+#     minutes: {smoke: 0.5, cpu: 1, gpu: 2}
 #     needs: the two small models (fetched once), about 3 GB of free memory
 #     data: [course_qa.jsonl]
 #   kernelspec: {display_name: Python 3, language: python, name: python3}

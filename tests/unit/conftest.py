@@ -1,4 +1,4 @@
-"""Fixtures for tests of the commands: a tiny model in a folder, rows in files, the command line in this process."""
+"""Fixtures for unit tests: a tiny model in a folder, rows in files, the command line in this process, figures that are kept."""
 
 from __future__ import annotations
 
@@ -85,3 +85,17 @@ def tuned_dir(tmp_path, model_dir, rows, save, run):
     done = run("finetune", save(rows), "--model", model_dir, "--output", folder, "--max-steps", 2, "--batch-size", 2)
     assert done.code == 0, done.err
     return folder
+
+
+@pytest.fixture
+def shown(request, monkeypatch):
+    """What the figures of a test module's `plots` were shown with, instead of being shown: (figure, alt, sentence)."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    calls = []
+    monkeypatch.setattr(request.module.plots, "show", lambda *parts: calls.append(parts))
+    yield calls
+    plt.close("all")

@@ -1,22 +1,8 @@
 """Figures of batching: what the sentence says is what was drawn, and every picture has its alt text."""
 
-import matplotlib
 import pytest
 
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
-
 from finetune_utils import batch_plots as plots
-
-
-@pytest.fixture
-def shown(monkeypatch):
-    """What a figure was shown with: (figure, alt, sentence)."""
-    calls = []
-    monkeypatch.setattr(plots, "show", lambda *parts: calls.append(parts))
-    yield calls
-    plt.close("all")
 
 
 def test_a_limit_cuts_only_longer_rows(shown):

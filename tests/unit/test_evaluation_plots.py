@@ -1,12 +1,5 @@
 """Figures of evaluation: what the sentence says is what was drawn, and every picture has its alt text."""
 
-import matplotlib
-import pytest
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
-
 from finetune_utils import evaluation_plots as plots
 from finetune_utils.evaluation import Interval
 
@@ -18,15 +11,6 @@ STUDY = [
     {"arm": "full", "change": 0.3, "change_low": 0.25, "change_high": 0.36, "mcq_accuracy": 0.45, "mcq_low": 0.36,
      "mcq_high": 0.55},
 ]  # fmt: skip
-
-
-@pytest.fixture
-def shown(monkeypatch):
-    """What a figure was shown with: (figure, alt, sentence)."""
-    calls = []
-    monkeypatch.setattr(plots, "show", lambda *parts: calls.append(parts))
-    yield calls
-    plt.close("all")
 
 
 def labels(ax):

@@ -8,7 +8,7 @@ import torch
 from finetune_utils.errors import UserError
 from finetune_utils.generation import generate
 from finetune_utils.hardware import FP32, Precision
-from finetune_utils.lora import BASE, add_lora, attach_adapter, is_lora, lora_config, merge, use_adapter
+from finetune_utils.lora import BASE, add_lora, attach_adapter, is_lora, lora_config, merge, store_frozen, use_adapter
 from finetune_utils.models import count_parameters
 from finetune_utils.profiles import get_profile
 from finetune_utils.tokenization import tokenize_rows
@@ -250,3 +250,20 @@ def test_an_old_torchao_is_named_with_its_remedy(tiny_model, monkeypatch, tmp_pa
 def test_no_torchao_or_a_new_one_is_no_obstacle(tiny_model, monkeypatch, version):
     pretend(monkeypatch, version)
     assert is_lora(add_lora(tiny_model(), rank=4, precision=FP32))
+
+
+def test_a_saved_adapter_gives_the_same_logits_on_a_model_that_was_stored_the_same_way(tiny_model, tmp_path):
+    bf16 = Precision(torch.bfloat16, "bf16", "a test")
+    ids = torch.arange(3, 200)[None]
+    tuned = add_lora(tiny_model(), rank=4, precision=bf16)
+    for name, parameter in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    tuned.eval().save_pretrained(tmp_path)
+    with torch.no_grad():
+        again = attach_adapter(store_frozen(tiny_model(), torch.bfloat16), tmp_path)
+        assert torch.equal(again(ids).logits, tuned(ids).logits)
+        loaded = tiny_model()  # what loading with `dtype=` gives: weights rounded, the position code exact
+        for parameter in loaded.parameters():
+            parameter.data = parameter.data.to(torch.bfloat16)
+        assert not torch.equal(attach_adapter(loaded, tmp_path)(ids).logits, tuned(ids).logits)

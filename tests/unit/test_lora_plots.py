@@ -1,22 +1,6 @@
 """Figures of adapters: the sentence says what was drawn, and nothing that is drawn hides a point."""
 
-import matplotlib
-import pytest
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
-
 from finetune_utils import lora_plots as plots
-
-
-@pytest.fixture
-def shown(monkeypatch):
-    """What a figure was shown with: (figure, alt, sentence)."""
-    calls = []
-    monkeypatch.setattr(plots, "show", lambda *parts: calls.append(parts))
-    yield calls
-    plt.close("all")
 
 
 def arm(rank, learned, forgot, memory=1e9):

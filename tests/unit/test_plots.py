@@ -1,23 +1,7 @@
 """Figures of lessons: what is drawn can be read, and what does not fit is named."""
 
-import matplotlib
-import pytest
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
-
 from finetune_utils import plots
 from finetune_utils.evaluation import Interval
-
-
-@pytest.fixture
-def shown(monkeypatch):
-    """What a figure was shown with: (figure, alt, sentence)."""
-    calls = []
-    monkeypatch.setattr(plots, "show", lambda *parts: calls.append(parts))
-    yield calls
-    plt.close("all")
 
 
 def texts(figure):

@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import math
-import re
 
 import pytest
 
@@ -110,14 +109,16 @@ def test_a_study_that_trains_computes_finite_rows_on_a_tiny_model(path, monkeypa
         model = lambda name, say=print: (tiny_model(max_position_embeddings=2048), tokenizer)  # noqa: E731
         monkeypatch.setattr(module, "load_model", model)
     module = load(path)
-    found = module.compute(**module.TINY)
+    options = module.TINY | (
+        {"ranks": module.RANKS} if "ranks" in module.TINY else {}
+    )  # the names of values hold the ranks
+    found = module.compute(**options)
     json.dumps(found, allow_nan=False)
     assert len(found["rows"]) >= 2
     assert all(isinstance(value, int | float) for value in found["values"].values())
     if (stored_path := path.with_suffix(".json")).is_file():
         kept = json.loads(stored_path.read_text(encoding="utf-8"))
-        no_rank = lambda values: {re.sub(r"^r\d+_", "", name) for name in values}  # noqa: E731  the tiny sweep has other ranks
-        assert no_rank(kept["values"]) == no_rank(found["values"])
+        assert kept["values"].keys() == found["values"].keys()
         assert kept["rows"][0].keys() == found["rows"][0].keys()
 
 
