@@ -125,6 +125,18 @@ def free_disk_bytes(path: Path) -> int:
     return int(psutil.disk_usage(str(path)).free)
 
 
+def cast_weights(model: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
+    """Store the weights of `model` in `dtype`, in place, and leave its constants as they are; returns it.
+
+    `model.to(dtype)` rounds the constants as well, among them the frequencies of the position code, and a model with
+    rounded frequencies is another model: it gives other logits than the same weights loaded with `dtype=`.
+    """
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
+    return model
+
+
 def quiet() -> None:
     """Turn off telemetry, library progress bars and the warnings that tell a learner nothing.
 

@@ -12,7 +12,7 @@ from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from peft.optimizers import create_loraplus_optimizer
 
 from .errors import UserError
-from .hardware import Precision, choose_precision, set_seed
+from .hardware import Precision, cast_weights, choose_precision, set_seed
 from .profiles import Profile
 
 BASE = "__base__"  # peft's name for "no adapter" among the adapters of a mixed batch
@@ -103,17 +103,8 @@ def _prepare(model: Any, seed: int, precision: Precision | None) -> None:
     _check_torchao()
     precision = precision or choose_precision(next(model.parameters()).device)
     if precision.low and not is_4bit(model):
-        store_frozen(model, precision.dtype)
+        cast_weights(model, precision.dtype)
     set_seed(seed)
-
-
-def store_frozen(model: Any, dtype: torch.dtype) -> Any:
-    """Store a float32 model in `dtype` in place, exactly as `add_lora` stores the frozen weights; returns it.
-
-    An adapter gives the same text again only on a model that was stored the same way. Loading with `dtype=` is not: it
-    leaves the constants of the position code in float32, and this rounds them too.
-    """
-    return model.to(dtype)
 
 
 def lora_plus(ratio: float = 16.0) -> Callable[[Any, float], torch.optim.Optimizer]:
@@ -180,5 +171,5 @@ def merge(model: Any, dtype: torch.dtype | None = None) -> Any:
             "4-bit weights cannot take an adapter in: load the model in 16 or 32 bits, attach it there, merge."
         )
     if is_lora(model):
-        model = model.to(torch.float32).merge_and_unload()
-    return model.to(dtype) if dtype is not None else model
+        model = cast_weights(model, torch.float32).merge_and_unload()
+    return cast_weights(model, dtype) if dtype is not None else model

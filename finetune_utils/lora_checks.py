@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from .errors import UserError
+from .hardware import cast_weights
 from .lora import is_4bit, is_lora, merge
 
 MERGE_TOLERANCE = 1e-4  # largest difference of logits in float32
@@ -100,7 +101,7 @@ def did_it_learn(model: Any, input_ids: torch.Tensor, before: dict[str, str]) ->
         raise UserError("The fingerprint belongs to another model: take it with `fingerprint(model)` before training.")
     layers = [m for m in model.modules() if hasattr(m, "lora_B") and model.active_adapter in m.lora_B]
     moved = sum(bool(m.lora_B[model.active_adapter].weight.detach().abs().max() > 0) for m in layers)
-    apart = model if is_4bit(model) else copy.deepcopy(model).to(torch.float32)
+    apart = model if is_4bit(model) else cast_weights(copy.deepcopy(model), torch.float32)
     tuned = _logits(apart, input_ids)
     with apart.disable_adapter():
         untuned = _logits(apart, input_ids)
@@ -108,7 +109,8 @@ def did_it_learn(model: Any, input_ids: torch.Tensor, before: dict[str, str]) ->
     if not is_4bit(model):
         merged = merge(apart)
         merged_gap = _gap(_logits(merged, input_ids), tuned)
-        rounded = merged.to(torch.bfloat16).to(torch.float32)  # the weights are rounded, the arithmetic is not
+        # The weights are rounded, the arithmetic is not.
+        rounded = cast_weights(cast_weights(merged, torch.bfloat16), torch.float32)
         rounded_gap = _gap(_logits(rounded, input_ids), tuned)
     return Learned(
         base_tensors=len(now),

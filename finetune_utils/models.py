@@ -13,7 +13,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from .errors import UserError, out_of_memory
-from .hardware import choose_device
+from .hardware import cast_weights, choose_device
 from .lora import attach_adapter
 from .weights import SOURCES, ensure_model
 
@@ -177,7 +177,7 @@ def _tiny(dtype: torch.dtype, say: Callable[[str], None]) -> tuple[PreTrainedMod
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = transformers.LlamaForCausalLM(config)
-    return model.to(dtype), tokenizer
+    return cast_weights(model, dtype), tokenizer
 
 
 def _short_dtype(dtype: torch.dtype) -> str:

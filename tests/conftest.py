@@ -25,6 +25,8 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: E402
 
+from finetune_utils.hardware import cast_weights  # noqa: E402
+
 # A busy machine is no reason to fail.
 hypothesis.settings.register_profile("course", deadline=None)
 hypothesis.settings.load_profile("course")
@@ -172,6 +174,6 @@ def tiny_model(trained_tokenizer):
         )
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            return transformers.LlamaForCausalLM(config).to(dtype).eval()
+            return cast_weights(transformers.LlamaForCausalLM(config), dtype).eval()
 
     return make

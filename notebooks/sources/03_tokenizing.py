@@ -892,9 +892,9 @@ print(f"padded {padded_loss:.5f}, packed {packed_loss:.5f}, packed and use_cache
 # the plan without any padding win?
 
 # %%
-from finetune_utils.hardware import choose_precision
+from finetune_utils.hardware import cast_weights, choose_precision
 
-model.to(choose_precision(model.device).dtype)
+cast_weights(model, choose_precision(model.device).dtype)
 timed = [{"input_ids": e["input_ids"]} for e in spread(examples, min(32, profile.generate_rows))]
 timed_lengths = [len(example["input_ids"]) for example in timed]
 order = example_order(timed_lengths, size, group_by_length=False)

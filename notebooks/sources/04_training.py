@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   course:
-#     minutes: {smoke: 3, cpu: 17, gpu: 8}
+#     minutes: {smoke: 3, cpu: 12, gpu: 8}
 #     needs: the model (fetched once), about 5 GB of free memory
 #     data: [course_qa.jsonl, redirect_labels.jsonl]
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
@@ -175,7 +175,7 @@ course.show_table(table, caption="Estimated memory, batch of 8 rows x 104 tokens
 from finetune_utils.measure import measure_memory
 
 measured = measure_memory("tiny" if PROFILE == "smoke" else profile.model, "lora", batch_size=8, length=104)
-print(f"estimated {human_bytes(measured.estimate)}, measured {human_bytes(measured.peak)}: off by {measured.error:+.0%}")
+print(f"estimated {human_bytes(measured.estimate)}, measured {human_bytes(measured.peak)}: off by {measured.error:+.1%}")
 
 # %% [markdown]
 # The other cost is arithmetic. A rule of thumb counts six operations for every parameter and every token: two in the forward pass and four in
@@ -432,8 +432,8 @@ plots.sweep(study["rows"], x="learning_rate", y="dev_nll", xlabel="learning rate
 
 # %% [markdown]
 # The best rate of the sweep is {{study.learning_rate.best_rate}}; with {{study.learning_rate.worst_rate}} the dev NLL is
-# {{study.learning_rate.worst_nll:.2f}} instead of {{study.learning_rate.best_nll:.2f}}. Around the best rate the curve is flat: a run this short cannot
-# tell neighbors apart. One point, run again now, must land on the stored curve:
+# {{study.learning_rate.worst_nll:.2f}} instead of {{study.learning_rate.best_nll:.2f}}. Each point is one short run, so the curve finds the right order of magnitude and
+# no more. One point, run again now, must land on it:
 
 # %%
 point = study["rows"][2]

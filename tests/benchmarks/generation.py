@@ -67,7 +67,7 @@ def main() -> None:
             gaps.append(gap)
             verdict = "a near tie" if gap < NEAR_TIE else "NOT a near tie"
             print(f"  differs from token {place} on; the two best logits are {gap:.4f} apart: {verdict}: {question}")
-    low = model.to(hardware.choose_precision().dtype)
+    low = hardware.cast_weights(model, hardware.choose_precision().dtype)
     timed(low, tokenizer, questions[:4], 4, 4)
     _, quickest = timed(low, tokenizer, questions, 32, options.max_new_tokens)
     print(

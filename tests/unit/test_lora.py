@@ -5,10 +5,12 @@ import importlib.metadata
 import pytest
 import torch
 
+from transformers import AutoModelForCausalLM
+
 from finetune_utils.errors import UserError
 from finetune_utils.generation import generate
 from finetune_utils.hardware import FP32, Precision
-from finetune_utils.lora import BASE, add_lora, attach_adapter, is_lora, lora_config, merge, store_frozen, use_adapter
+from finetune_utils.lora import BASE, add_lora, attach_adapter, is_lora, lora_config, merge, use_adapter
 from finetune_utils.models import count_parameters
 from finetune_utils.profiles import get_profile
 from finetune_utils.tokenization import tokenize_rows
@@ -252,18 +254,26 @@ def test_no_torchao_or_a_new_one_is_no_obstacle(tiny_model, monkeypatch, version
     assert is_lora(add_lora(tiny_model(), rank=4, precision=FP32))
 
 
-def test_a_saved_adapter_gives_the_same_logits_on_a_model_that_was_stored_the_same_way(tiny_model, tmp_path):
-    bf16 = Precision(torch.bfloat16, "bf16", "a test")
+def test_a_saved_adapter_gives_the_same_logits_on_a_model_loaded_in_the_format_it_was_trained_with(tiny_model, tmp_path):
     ids = torch.arange(3, 200)[None]
-    tuned = add_lora(tiny_model(), rank=4, precision=bf16)
-    for name, parameter in tuned.named_parameters():
+    adapted = add_lora(tiny_model(), rank=4, precision=BF16)
+    for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
-    tuned.eval().save_pretrained(tmp_path)
+    adapted.eval().save_pretrained(tmp_path)
+    tiny_model().save_pretrained(tmp_path / "base")
     with torch.no_grad():
-        again = attach_adapter(store_frozen(tiny_model(), torch.bfloat16), tmp_path)
-        assert torch.equal(again(ids).logits, tuned(ids).logits)
-        loaded = tiny_model()  # what loading with `dtype=` gives: weights rounded, the position code exact
-        for parameter in loaded.parameters():
-            parameter.data = parameter.data.to(torch.bfloat16)
-        assert not torch.equal(attach_adapter(loaded, tmp_path)(ids).logits, tuned(ids).logits)
+        loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.bfloat16)
+        assert torch.equal(attach_adapter(loaded, tmp_path)(ids).logits, adapted(ids).logits)
+        # The trap: `.to` rounds the position code as well.
+        moved = attach_adapter(tiny_model().to(torch.bfloat16), tmp_path)
+        assert not torch.equal(moved(ids).logits, adapted(ids).logits)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_merging_leaves_the_frequencies_of_the_position_code_exact(tiny_model, tokenizer, dtype):
+    exact = tiny_model().model.rotary_emb.inv_freq.clone()
+    assert exact.dtype == torch.float32 and not torch.equal(exact, exact.to(torch.bfloat16).float())
+    merged = merge(tuned(tiny_model(), tokenizer, BF16), dtype)
+    assert torch.equal(merged.model.rotary_emb.inv_freq, exact)
+    assert {parameter.dtype for parameter in merged.parameters()} == {dtype}
