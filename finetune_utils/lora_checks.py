@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from .errors import UserError
-from .hardware import cast_weights
+from .hardware import cast_weights, choose_precision
 from .lora import is_4bit, is_lora, merge
 
 MERGE_TOLERANCE = 1e-4  # largest difference of logits in float32
@@ -122,6 +122,36 @@ def did_it_learn(model: Any, input_ids: torch.Tensor, before: dict[str, str]) ->
         rounded_gap=rounded_gap,
         output_gap=_gap(tuned, untuned),
     )
+
+
+def adapter_gradients(model: Any, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The gradient of every trainable tensor for the loss on `input_ids` (rows, length), which are their own labels.
+
+    Nothing is left behind: the model's gradients are cleared, and it comes back in the mode it was in. Taken twice, with
+    something in between that should not matter, the two tell whether it did.
+    """
+    training, device = model.training, next(model.parameters()).device
+    model.train()
+    model.zero_grad()
+    ids, precision = input_ids.to(device), choose_precision(device)
+    with torch.autocast(device.type, precision.dtype, enabled=precision.low):
+        model(input_ids=ids, labels=ids).loss.backward()
+    found = {name: p.grad.detach().clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    model.train(training)
+    return found
+
+
+def gradient_gap(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> float:
+    """The largest difference between two sets of gradients, relative to the largest entry of its tensor.
+
+    Raises:
+        UserError: they belong to different models.
+    """
+    if before.keys() != after.keys():
+        raise UserError("The gradients belong to different models: take both from the same one.")
+    gaps = [float((before[n] - after[n]).abs().max() / before[n].abs().max().clamp(min=1e-12)) for n in before]
+    return max(gaps, default=0.0)
 
 
 def layer_updates(model: Any) -> dict[str, list[float]]:

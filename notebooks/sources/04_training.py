@@ -398,7 +398,7 @@ fresh, _ = load_model(profile.model, say=lambda message: None)
 overfit = add_lora(fresh)
 steps = 20 if PROFILE != "smoke" else 3
 too_much = train(overfit, tokenizer, small, TrainSettings(
-    max_steps=steps, learning_rate=3e-3, schedule="constant", evaluate_every=4, patience=2), eval_examples=dev)
+    max_steps=steps, batch_size=4, learning_rate=3e-3, schedule="constant", evaluate_every=4, patience=2), eval_examples=dev)
 
 # %%
 plots.loss_curve(too_much.history, label="loss on the 30 rows")
@@ -415,7 +415,7 @@ print(f"stopped early: {too_much.stopped_early}; kept the weights of step {too_m
 underfit = add_lora(load_model(profile.model, say=lambda message: None)[0])
 ten = small[:10]
 at_first = token_nll(underfit, ten, tokenizer).mean
-train(underfit, tokenizer, small, TrainSettings(max_steps=min(8, steps), learning_rate=1e-6))
+train(underfit, tokenizer, small, TrainSettings(max_steps=min(8, steps), batch_size=4, learning_rate=1e-6))
 at_last = token_nll(underfit, ten, tokenizer).mean
 print(f"NLL on {len(ten)} of the rows: {at_first:.3f} before, {at_last:.3f} nats per token after {min(8, steps)} steps at rate 1e-6")
 del overfit, underfit, fresh

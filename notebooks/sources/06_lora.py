@@ -531,26 +531,38 @@ for method in ("full", "lora", "qlora"):
     print(f"{method:5} about {human_bytes(need.total)}, of which weights {human_bytes(need.weights)}")
 
 # %% [markdown]
-# These three are estimates; no 7B run is stored. Training itself works as before: load in 4 bits, add LoRA, train. It needs the package `bitsandbytes`, which is not part of the course's
-# installation.
+# These three are estimates; no 7B run is stored. Training itself works as before: load in 4 bits, add LoRA, train.
 #
 # One trap is worth knowing. On CPUs with AVX512-BF16, `bitsandbytes` packs the weights anew at the first forward pass in eval mode. The packed kernel has no backward pass. Score once in
 # the middle of a run, and all later steps get wrong gradients, without an error. `four_bit.load_4bit` turns the packing off, and a test of this course fails without it.
+#
+# **Predict:** train, score in the middle, train on. How far apart are the gradients of one batch before and after the scoring?
 
 # %%
 import importlib.util
 
+qlora = {}
 if importlib.util.find_spec("bitsandbytes"):
     from finetune_utils.four_bit import load_4bit
+    from finetune_utils.lora_checks import adapter_gradients, gradient_gap
 
     small = add_lora(load_4bit(base_name)[0], rank=profile.lora_rank)
-    two = TrainSettings(max_steps=2, batch_size=4, learning_rate=1e-3)
-    first = train(small, tokenizer, examples[:8], two).losses
-    middle = token_nll(small, tests, tokenizer).mean
-    again = train(small, tokenizer, examples[:8], two).losses
-    print(f"loss {first[0]:.2f}, scored {middle:.2f} in the middle, then loss {again[-1]:.2f}")
+    some, ids = TrainSettings(max_steps=4, batch_size=4, learning_rate=2e-3), torch.tensor([examples[0]["input_ids"]])
+    at_first = token_nll(small, tests, tokenizer).mean
+    train(small, tokenizer, examples[:16], some)
+    gradients = adapter_gradients(small, ids)
+    in_the_middle = token_nll(small, tests, tokenizer).mean
+    qlora["qlora_gradient_gap"] = gradient_gap(gradients, adapter_gradients(small, ids))
+
+# %%
+if qlora:
+    train(small, tokenizer, examples[16:32] or examples[:16], some)
+    at_last = token_nll(small, tests, tokenizer).mean
+    qlora |= {"qlora_first": at_first, "qlora_middle": in_the_middle, "qlora_last": at_last}
+    print(f"test NLL {at_first:.2f}, {in_the_middle:.2f} in the middle, {at_last:.2f} at the end")
+    print(f"gradients before and after the scoring differ by {qlora['qlora_gradient_gap']:.1%} at most")
 else:
-    print("bitsandbytes is not installed: this cell did nothing. `pip install bitsandbytes` and run it again to try.")
+    print("There is no bitsandbytes here (it has no wheels for Intel Macs), so these two cells did nothing.")
 
 # %% [markdown]
 # ## The relatives
@@ -583,7 +595,7 @@ course.check_run(
     changed_tensors=len(learned.changed), moved_layers=learned.moved, largest_update=learned.update,
     merged_gap=learned.merged_gap, rounded_gap=learned.rounded_gap, output_gap=learned.output_gap,
     same_text=same_text, list_change=change.estimate, neutral_change=neutral_change.estimate,
-    mostly_lists=shares["lists"].estimate >= MOSTLY, assistant_mostly_lists=shares["assistant"].estimate >= MOSTLY,
+    mostly_lists=shares["lists"].estimate >= MOSTLY, assistant_mostly_lists=shares["assistant"].estimate >= MOSTLY, **qlora,
 )
 
 # %% [markdown]

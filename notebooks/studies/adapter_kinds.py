@@ -24,7 +24,7 @@ ARMS = (
     Arm("loraplus", SMALLER_LORA_RATES, 16, ratio=16.0),
     Arm("prompt", PROMPT_RATES, prompt_tokens=20),
 )
-BUDGET = Budget(steps=32, rate_steps=8, sets=("dev", "reworded"), windows=0, questions=0)
+BUDGET = Budget(steps=32, sets=("dev", "reworded"), windows=0, questions=0)
 TINY = {
     "model": "tiny",
     "budget": Budget(

@@ -13,7 +13,7 @@ from finetune_utils.four_bit import SWITCH, guard_4bit, load_4bit
 from finetune_utils.generation import fast_copy, generate
 from finetune_utils.hardware import cpu_has_bf16
 from finetune_utils.lora import add_lora, is_4bit
-from finetune_utils.lora_checks import did_it_learn, fingerprint
+from finetune_utils.lora_checks import adapter_gradients, did_it_learn, fingerprint, gradient_gap
 from finetune_utils.lora_layer import LoRALinear
 from finetune_utils.nll import token_nll
 from finetune_utils.tokenization import tokenize_rows
@@ -103,7 +103,7 @@ def test_a_missing_bitsandbytes_is_named_with_its_remedy(monkeypatch, model_dir)
 # --- the real thing
 
 real = pytest.mark.skipif(
-    importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed (the extra `gpu`)"
+    importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed"
 )
 ROWS = [{"question": "Why?", "answer": "The loss is nan."}, {"question": "What is a rate?", "answer": "One step."}] * 4
 
@@ -120,20 +120,6 @@ def folder(tiny_model, tokenizer, tmp_path):
 @pytest.fixture
 def loaded(folder):
     return load_4bit(str(folder), device=torch.device("cpu"), say=lambda message: None)
-
-
-def gradients(model, examples):
-    """Gradient of every B on one batch."""
-    model.train()
-    model.zero_grad()
-    ids = torch.tensor([examples[0]["input_ids"]])
-    with torch.autocast("cpu", torch.bfloat16):
-        model(input_ids=ids, labels=ids).loss.backward()
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-
-
-def same(left, right):
-    return all(torch.allclose(left[name], right[name], rtol=0.02, atol=1e-6) for name in left)
 
 
 def with_adapter(model):
@@ -169,9 +155,10 @@ def test_an_evaluation_leaves_the_gradients_of_a_guarded_4_bit_model_as_they_wer
     model, tokenizer = loaded
     examples = tokenize_rows(ROWS, tokenizer, "plain").examples
     tuned = with_adapter(model)
-    before = gradients(tuned, examples)
+    ids = torch.tensor([examples[0]["input_ids"]])
+    before = adapter_gradients(tuned, ids)
     token_nll(tuned, examples, tokenizer)
-    assert same(before, gradients(tuned, examples))
+    assert gradient_gap(before, adapter_gradients(tuned, ids)) < 1e-3
 
 
 @real
@@ -183,8 +170,9 @@ def test_without_the_guard_bitsandbytes_loses_gradients(loaded):
         if hasattr(module, SWITCH):
             setattr(module, SWITCH, True)  # what it was before the guard
     tuned = with_adapter(model)
-    before = gradients(tuned, examples)
+    ids = torch.tensor([examples[0]["input_ids"]])
+    before = adapter_gradients(tuned, ids)
     token_nll(tuned, examples, tokenizer)
-    assert not same(before, gradients(tuned, examples))
+    assert gradient_gap(before, adapter_gradients(tuned, ids)) > 0.1
     with pytest.raises(UserError, match="was packed"):
         guard_4bit(tuned)

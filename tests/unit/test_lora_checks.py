@@ -6,7 +6,14 @@ import torch
 from finetune_utils.errors import UserError
 from finetune_utils.hardware import FP32, Precision
 from finetune_utils.lora import add_lora
-from finetune_utils.lora_checks import MERGE_TOLERANCE, did_it_learn, fingerprint, layer_updates
+from finetune_utils.lora_checks import (
+    MERGE_TOLERANCE,
+    adapter_gradients,
+    did_it_learn,
+    fingerprint,
+    gradient_gap,
+    layer_updates,
+)
 
 BF16 = Precision(torch.bfloat16, "bf16", "a test")
 TOKENS = torch.tensor([[11, 40, 96, 212, 300, 27], [11, 50, 7, 361, 90, 13]])
@@ -89,3 +96,18 @@ def test_the_update_of_every_matrix_is_listed_by_kind_and_layer(tiny_model):
     merged = layer.base_layer.weight + layer.get_delta_weight("default")
     change = (merged - layer.base_layer.weight).norm() / layer.base_layer.weight.norm()
     assert found["up"][1] == pytest.approx(change.item(), rel=1e-4)
+
+
+def test_gradients_taken_twice_are_equal_and_tell_when_the_model_changed_in_between(tiny_model):
+    model = add_lora(tiny_model(), rank=2, precision=FP32).eval()
+    ids = torch.tensor([[11, 40, 96, 212]])
+    first = adapter_gradients(model, ids)
+    assert len(first) == 28  # A and B of seven layers in each of two blocks
+    assert not model.training
+    assert all(p.grad is None for p in model.parameters())
+    assert gradient_gap(first, adapter_gradients(model, ids)) == 0
+    with torch.no_grad():
+        next(p for n, p in model.named_parameters() if "lora_A" in n).mul_(3)
+    assert gradient_gap(first, adapter_gradients(model, ids)) > 0.5
+    with pytest.raises(UserError, match="different models"):
+        gradient_gap(first, {})
