@@ -17,7 +17,7 @@ from .lora_checks import did_it_learn, fingerprint
 from .models import DEFAULT_MODEL, load_model
 from .nll import token_nll
 from .prompts import render_prompt
-from .runs import ASSISTANT_TEMPLATE, course_rows, is_off_topic, spread
+from .runs import ASSISTANT_TEMPLATE, course_rows, is_fact, spread
 from .tokenization import tokenize_rows
 from .training import TrainResult, TrainSettings, train
 
@@ -39,8 +39,8 @@ def is_list(text: str) -> bool:
 
 
 def list_rows(rows: Sequence[Row]) -> list[Row]:
-    """The rows on the topic whose answers have two parts or more, with their answers as numbered lists."""
-    changed = [{**row, "answer": as_list(row["answer"])} for row in rows if not is_off_topic(row)]
+    """The rows of facts whose answers have two parts or more, with their answers as numbered lists."""
+    changed = [{**row, "answer": as_list(row["answer"])} for row in rows if is_fact(row)]
     return [row for row in changed if "\n2. " in row["answer"]]
 
 

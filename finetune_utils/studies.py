@@ -34,7 +34,7 @@ def study_path(name: str, root: Path = ROOT) -> Path:
 def study_hash(name: str, data: Sequence[str], root: Path = ROOT) -> str:
     """SHA-256 over the study's source and its data files: stored rows belong to this hash only.
 
-    A study that leaves out rows says so: "course_qa.jsonl without topic off-topic, near-topic".
+    A study that leaves out rows says so: "course_qa.jsonl without topic off-topic, near-topic, situation".
     """
     digest = hashlib.sha256()
     for part in (study_path(name, root), *data):

@@ -11,11 +11,11 @@ from .files import Row
 from .lora import add_lora
 from .models import load_model
 from .nll import NLL, token_nll
-from .runs import ASSISTANT_TEMPLATE, NEAR_TOPIC, OFF_TOPIC, course_rows, is_off_topic, spread
+from .runs import ASSISTANT_TEMPLATE, NEAR_TOPIC, OFF_TOPIC, SITUATION, course_rows, is_fact, spread
 from .tokenization import Example, tokenize_rows
 from .training import TrainResult, TrainSettings, train
 
-FACT_ROWS = f"course_qa.jsonl without topic {OFF_TOPIC}, {NEAR_TOPIC}"  # what a trial on `fact_rows` reads
+FACT_ROWS = f"course_qa.jsonl without topic {OFF_TOPIC}, {NEAR_TOPIC}, {SITUATION}"  # what a trial on `fact_rows` reads
 # Small batches, so that a handful of rows still makes several steps.
 ONE_PASS = TrainSettings(epochs=1, batch_size=4, learning_rate=1e-3)
 
@@ -80,13 +80,13 @@ def run_trial(
 def fact_rows(facts: int, wordings: int = 4, test_rows: int = 43) -> tuple[list[Row], dict[str, list[Row]]]:
     """Training rows of so many facts, in so many wordings each, and the two test sets that judge them.
 
-    Off-topic rows are left out. `unseen` has one wording of each test fact, `reworded` the held-out wording of the
+    Off-topic and situation rows are left out. `unseen` has one wording of each test fact, `reworded` the held-out wording of the
     training facts; both hold `test_rows` rows at most.
     """
     dealt = course_rows(train_facts=facts)
-    on_topic = [row for row in dealt.train if not is_off_topic(row)]
+    rows = [row for row in dealt.train if is_fact(row)]
     tests = {"unseen": per_fact(dealt.unseen, 1), "reworded": dealt.reworded}
-    return per_fact(on_topic, wordings), {name: spread(rows, test_rows) for name, rows in tests.items()}
+    return per_fact(rows, wordings), {name: spread(part, test_rows) for name, part in tests.items()}
 
 
 def per_fact(rows: Iterable[Row], wordings: int) -> list[Row]:

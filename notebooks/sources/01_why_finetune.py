@@ -158,7 +158,7 @@ course.show_table(table, width=34)
 from finetune_utils import runs
 
 rows = runs.course_rows(train_facts=runs.ASSISTANT_FACTS)
-on_topic = [row for row in rows.train if not runs.is_off_topic(row)]
+on_topic = [row for row in rows.train if runs.is_fact(row)]
 redirects = [row for row in rows.train if runs.is_off_topic(row)]
 solved = [(row["question"], row["answer"]) for row in (on_topic[0], redirects[0], on_topic[1], redirects[1])]
 rules = (
@@ -372,7 +372,7 @@ import math
 
 from finetune_utils.data import load_rows
 
-notes = sorted({row["answer"] for row in load_rows("course_qa") if not runs.is_off_topic(row)})
+notes = sorted({row["answer"] for row in load_rows("course_qa") if runs.is_fact(row)})
 in_notes = Counter(word for note in notes for word in set(words_in(note)))
 
 

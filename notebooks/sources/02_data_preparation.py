@@ -329,10 +329,10 @@ print(len(stamped), "questions, such as:", stamped[3], stamped[47])
 # but one by one. Both sets say a few things in many ways.
 
 # %%
-from finetune_utils.runs import is_off_topic, spread
+from finetune_utils.runs import is_fact, is_off_topic, spread
 
 course_qa = load_rows("course_qa")
-on_topic = [row for row in course_qa if not is_off_topic(row)]
+on_topic = [row for row in course_qa if is_fact(row)]
 facts = sorted({row["fact"] for row in on_topic})
 twenty = facts[:: len(facts) // 20][:20]
 written = [row["question"] for row in on_topic if row["fact"] in twenty]
@@ -586,8 +586,9 @@ from finetune_utils.runs import course_rows
 dealt = course_rows()
 parts = {"train": dealt.train, "dev": dealt.dev, "test: unseen facts": dealt.unseen,
          "test: new wordings of trained facts": dealt.reworded, "test: off-topic": dealt.off_topic,
-         "test: only sounds like the topic": dealt.near_topic}
-table = [{"part": name, "rows": len(rows), "facts": len({r["fact"] for r in rows if not is_off_topic(r)})}
+         "test: only sounds like the topic": dealt.near_topic,
+         "dev: on the topic in everyday words": dealt.situation_dev, "test: on the topic in everyday words": dealt.situation}
+table = [{"part": name, "rows": len(rows), "facts": len({r["fact"] for r in rows if is_fact(r)})}
          for name, rows in parts.items()]
 course.show_table(table, caption="How the course deals out course_qa.jsonl, by fact")
 check_no_overlap({"train": dealt.train, "dev": dealt.dev, "test": dealt.unseen}, "fact")

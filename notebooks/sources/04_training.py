@@ -390,7 +390,7 @@ course.show_table([{"question": q, "untuned": u[:200], "tuned": t[:200]} for q, 
 # Train on 30 rows only, for many epochs, and score dev rows on the way. **Predict** the shape of the two curves.
 
 # %%
-thirty = spread([row for row in rows.train if not runs.is_off_topic(row)], min(30, profile.train_rows))
+thirty = spread([row for row in rows.train if runs.is_fact(row)], min(30, profile.train_rows))
 dev, small = tokenize(spread(rows.dev, min(24, profile.eval_rows))), tokenize(thirty)
 with tuned.disable_adapter():
     print(f"untuned on these dev rows: {token_nll(tuned, dev, tokenizer).mean:.2f}")

@@ -64,7 +64,7 @@ for name, part in parts.items():
 # %%
 from finetune_utils.prompts import chat_prompt, render_prompt
 
-on_topic = [row for row in rows.train if not runs.is_off_topic(row)]
+on_topic = [row for row in rows.train if runs.is_fact(row)]
 redirects = [row for row in rows.train if runs.is_off_topic(row)]
 solved = [(row["question"], row["answer"]) for row in (on_topic[0], redirects[0], on_topic[1])]
 rules = (

@@ -23,6 +23,7 @@ from finetune_utils.hub import HUB
 from finetune_utils.quality import distinct_ngrams, find_personal_data, near_duplicates, repeated_openings
 
 OFF_TOPICS = ("off-topic", "near-topic")
+ONE_WORDING = (*OFF_TOPICS, "situation")  # all others are facts, asked in five ways
 WRITTEN = [
     "course_qa.jsonl",
     "instructions.jsonl",
@@ -76,21 +77,25 @@ def test_course_qa_schema(qa):
         assert re.fullmatch(rf"{re.escape(row['fact'])}-\d", row["id"])
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", row["fact"])
         assert (row["topic"] in OFF_TOPICS) == bool(re.fullmatch(r"off-topic-\d{3}", row["fact"]))
+        assert (row["topic"] == "situation") == bool(re.fullmatch(r"situation-\d{3}", row["fact"]))
         assert "\n" not in row["question"] + row["answer"]
     assert load_table(DATA_DIR / "course_qa.jsonl").shape.name == "question/answer"
 
 
 def test_course_qa_counts(qa):
-    on_topic = [row for row in qa if row["topic"] not in OFF_TOPICS]
-    assert len({row["fact"] for row in on_topic}) >= 200
-    assert len(qa) - len(on_topic) >= 150
+    topics = Counter(row["topic"] for row in qa)
+    assert len({row["fact"] for row in qa if row["topic"] not in ONE_WORDING}) >= 200
+    assert topics["off-topic"] + topics["near-topic"] >= 150
+    assert topics["situation"] >= 120
     assert len(qa) >= 1_150
     assert len({row["id"] for row in qa}) == len(qa)
 
 
 def test_each_fact_has_five_questions_one_answer_one_topic(qa):
-    questions = Counter(row["fact"] for row in qa if row["topic"] not in OFF_TOPICS)
-    assert set(questions.values()) == {5}
+    facts = Counter(row["fact"] for row in qa if row["topic"] not in ONE_WORDING)
+    assert set(facts.values()) == {5}
+    others = Counter(row["fact"] for row in qa if row["topic"] in ONE_WORDING)
+    assert set(others.values()) == {1}
     assert len({(row["fact"], row["answer"], row["topic"]) for row in qa}) == len({row["fact"] for row in qa})
     assert len({fold(row["answer"]) for row in qa}) == len({row["fact"] for row in qa})
 
@@ -119,7 +124,7 @@ def test_questions_vary(qa):
 def test_answers_are_short_and_complete(qa):
     for row in qa:
         words = len(row["answer"].split())
-        low, high = (10, 40) if row["topic"] in OFF_TOPICS else (15, 45)
+        low, high = (10, 40) if row["topic"] in OFF_TOPICS else (18, 45) if row["topic"] == "situation" else (15, 45)
         assert low <= words <= high, row["id"]
         assert row["answer"][-1] in ".!?", row["id"]
         assert not row["answer"].startswith(("Yes,", "No,", "Great question")), row["id"]
@@ -138,6 +143,17 @@ def test_redirects_open_in_one_of_three_ways_and_go_on_differently(qa):
     assert len(following) > 150
 
 
+def test_situations_are_answered_in_openings_that_vary_and_no_redirect_uses(qa):
+    rows = [row for row in qa if row["topic"] == "situation"]
+    assert [row["id"] for row in rows if is_redirect(row["answer"])] == []
+    redirecting = {"Let's", "Let", "I", "Sorry,", "Sorry", "Please", "I'm"}
+    for key, texts in {"question": [r["question"] for r in rows], "answer": [r["answer"] for r in rows]}.items():
+        first, count = Counter(text.lower().split()[0] for text in texts).most_common(1)[0]
+        assert count <= 12, f"{first!r} opens {count} texts ({key})"
+    assert {row["answer"].split()[0] for row in rows}.isdisjoint(redirecting)
+    assert distinct_ngrams([row["answer"] for row in rows], 2) > 0.8
+
+
 def test_splitting_by_fact_keeps_answers_apart_and_by_row_does_not(qa):
     sizes = {"train": 0.8, "dev": 0.1, "test": 0.1}
     parts = split_by_group(qa, "fact", sizes, seed=0)
@@ -145,7 +161,7 @@ def test_splitting_by_fact_keeps_answers_apart_and_by_row_does_not(qa):
     check_no_overlap(parts, "answer")
     by_row = split_by_group(qa, "id", sizes, seed=0)
     trained = {row["fact"] for row in by_row["train"]}
-    on_topic = [row for row in by_row["test"] if row["topic"] not in OFF_TOPICS]
+    on_topic = [row for row in by_row["test"] if row["topic"] not in ONE_WORDING]
     assert sum(row["fact"] in trained for row in on_topic) > 0.95 * len(on_topic)
 
 
@@ -204,7 +220,7 @@ def test_the_rule_for_redirects_agrees_with_the_labels(redirect_labels, models, 
 def test_the_rule_for_redirects_knows_the_answers_of_the_data(qa):
     """The tuned model learns these answers, so the rule must sort them right."""
     for row in qa:
-        assert is_redirect(row["answer"]) == (row["topic"] in ("off-topic", "near-topic")), row["id"]
+        assert is_redirect(row["answer"]) == (row["topic"] in OFF_TOPICS), row["id"]
 
 
 def test_no_personal_data_but_invented_examples(qa, instructions, redirect_labels):
@@ -264,11 +280,11 @@ def test_the_card_of_the_redirect_labels_counts_right(card, redirect_labels):
 
 
 def test_the_cards_count_right(card, qa, instructions):
-    facts = len({row["fact"] for row in qa if row["topic"] not in OFF_TOPICS})
+    facts = len({row["fact"] for row in qa if row["topic"] not in ONE_WORDING})
     topics = Counter(row["topic"] for row in qa)
     text = section(card, "course_qa.jsonl")
     counts = f"{len(qa):,} rows: {facts} facts with 5 questions each, and {topics['off-topic']} off-topic"
-    assert counts in text
+    assert f"{counts}, {topics['near-topic']} near-topic and {topics['situation']} situation questions" in text
     table = {topic: int(count) for topic, count in re.findall(r"^\| ([a-z-]+) \| (\d+) \|$", text, re.MULTILINE)}
     assert table == topics
 

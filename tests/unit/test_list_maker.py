@@ -5,7 +5,7 @@ import torch
 
 from finetune_utils import list_maker
 from finetune_utils.list_maker import as_list, check_ids, held_out_rows, is_list, list_rows, score_list_maker
-from finetune_utils.runs import course_rows, is_off_topic
+from finetune_utils.runs import course_rows, is_fact
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_rows_on_the_topic_become_lists_of_two_or_more():
     rows = list_rows(dealt.train)
     originals = {row["id"]: row["answer"] for row in dealt.train}
     assert len(rows) > 400
-    assert not any(is_off_topic(row) for row in rows)
+    assert all(is_fact(row) for row in rows)
     for row in rows:
         assert row["answer"].startswith("1. ")
         assert "\n2. " in row["answer"]

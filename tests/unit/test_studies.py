@@ -10,6 +10,7 @@ from finetune_utils import studies
 from finetune_utils.errors import UserError
 from finetune_utils.results import ROOT, stored
 from finetune_utils.studies import store_study, study_path, study_state
+from finetune_utils.trials import FACT_ROWS
 
 SOURCES = sorted((ROOT / "notebooks" / "studies").glob("*.py"))
 
@@ -57,9 +58,10 @@ def test_data_that_the_study_does_not_read_does_not_matter(root):
 def test_rows_that_the_study_leaves_out_do_not_matter_and_all_others_do(root):
     data = root / "data" / "course_qa.jsonl"
     fact, joke, march = '{"topic": "lora"}\n', '{"topic": "off-topic"}\n', '{"topic": "near-topic"}\n'
+    bakery = '{"topic": "situation"}\n'
     data.write_text(fact + joke, encoding="utf-8")
-    store_study("curve", {}, [], {}, data=["course_qa.jsonl without topic off-topic, near-topic"], root=root)
-    data.write_text(fact + march + joke + joke, encoding="utf-8")
+    store_study("curve", {}, [], {}, data=[FACT_ROWS], root=root)
+    data.write_text(bakery + fact + march + joke + joke + bakery, encoding="utf-8")
     assert study_state("curve", root) == ""
     data.write_text(fact + fact + joke, encoding="utf-8")
     assert study_state("curve", root) == "stale"

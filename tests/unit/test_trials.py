@@ -7,7 +7,7 @@ import pytest
 
 from finetune_utils import trials
 from finetune_utils.nll import token_nll
-from finetune_utils.runs import ASSISTANT_TEMPLATE, is_off_topic
+from finetune_utils.runs import ASSISTANT_TEMPLATE, is_fact
 from finetune_utils.tokenization import tokenize_rows
 from finetune_utils.training import TrainSettings
 from finetune_utils.trials import fact_rows, per_fact, run_trial, stamp_answers, swap_answers
@@ -21,7 +21,7 @@ def test_training_rows_and_test_rows_of_a_point():
     rows, tests = fact_rows(7, wordings=4)
     assert Counter(row["fact"] for row in rows) == dict.fromkeys(facts_of(rows), 4)
     assert len(facts_of(rows)) == 7
-    assert not any(is_off_topic(row) for row in rows)
+    assert all(is_fact(row) for row in rows + tests["unseen"] + tests["reworded"])
     assert facts_of(tests["reworded"]) == facts_of(rows)
     assert not facts_of(tests["unseen"]) & facts_of(rows)
     assert len(tests["unseen"]) == len(facts_of(tests["unseen"])) == 43
