@@ -1,6 +1,7 @@
 """QLoRA: the guard against packed weights, on a stand-in for bitsandbytes and, where it is installed, on itself."""
 
 import importlib.util
+import subprocess
 import sys
 import types
 
@@ -176,3 +177,9 @@ def test_without_the_guard_bitsandbytes_loses_gradients(loaded):
     assert gradient_gap(before, adapter_gradients(tuned, ids)) > 0.1
     with pytest.raises(UserError, match="was packed"):
         guard_4bit(tuned)
+
+
+@real
+def test_importing_the_package_says_nothing_about_kernels_of_the_hub():
+    run = [sys.executable, "-c", "import finetune_utils.lora, bitsandbytes.backends.cpu.ops"]
+    assert "kernels" not in subprocess.run(run, capture_output=True, text=True, check=True).stderr
