@@ -69,7 +69,7 @@ def score_assistant(
     """Score a tuned assistant on the test rows: NLL against the untuned model, and redirects among free answers.
 
     Args:
-        count: answers asked of it, off-topic and on-topic each.
+        count: answers asked of it, off-topic and on-topic each; three eighths of it for each of the two harder tests.
         limit: scored rows of each kind at most.
     """
     values: dict[str, float] = {}
@@ -84,7 +84,10 @@ def score_assistant(
         values[f"{name}_drop"] = 1 - after.mean / before.mean
     fast = fast_copy(tuned)
     on_topic = spread(spread(rows.unseen, limit), count // 2) + spread(spread(rows.reworded, limit), count // 2)
-    for name, part in (("redirect_tuned", spread(rows.off_topic, count)), ("wrong_redirect_tuned", on_topic)):
+    asked = {"redirect_tuned": spread(rows.off_topic, count), "wrong_redirect_tuned": on_topic}
+    asked |= {"near_redirect_tuned": spread(rows.near_topic, max(count * 3 // 8, 1))}
+    asked |= {"everyday_redirect_tuned": spread(rows.situation, max(count * 3 // 8, 1))}
+    for name, part in asked.items():
         texts = answer(fast, tokenizer, [row["question"] for row in part], ASSISTANT_TEMPLATE)
         values[name] = sum(map(is_redirect, texts)) / len(texts)
     return values

@@ -30,7 +30,7 @@ ASSISTANT_RATE = 2e-3
 ASSISTANT_BATCH = 4
 ASSISTANT_OPENING = 1  # tokens of an answer that decide whether it redirects
 ASSISTANT_WHOLE_OFF_TOPIC = 0.2  # shares of the off-topic training rows
-ASSISTANT_OPENING_OFF_TOPIC = 0.6
+ASSISTANT_OPENING_OFF_TOPIC = 0.3
 ASSISTANT_TEMPLATE = "short-chat"
 ASSISTANT = DATA_DIR / "adapters" / "course-assistant"
 
@@ -110,8 +110,8 @@ def _shuffle_key(seed: int, text: str) -> str:
 def assistant_examples(rows: Sequence[dict[str, Any]], tokenizer: Any, seed: int = 0) -> list[Example]:
     """The assistant's training examples in their order: batches of whole rows and of openings in turn.
 
-    Of the off-topic rows a fifth is trained on whole, since their answers are much alike. Three fifths give their
-    openings: with all of them, redirects would be so common that good questions are turned back.
+    Of the off-topic rows a fifth is trained on whole, since their answers are much alike. Three tenths give
+    their openings: with all of them, redirects would be so common that good questions are turned back.
     """
     examples = tokenize_rows(rows, tokenizer, ASSISTANT_TEMPLATE).examples
     off = [i for i, row in enumerate(rows) if is_off_topic(row)]

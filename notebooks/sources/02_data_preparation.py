@@ -423,7 +423,17 @@ print(f"{len(off_topic)} of {len(course_qa):,} rows are off-topic.")
 course.show_table([{"question": row["question"], "answer": row["answer"]} for row in spread(off_topic, 3)])
 
 # %% [markdown]
-# Too few and the model does not learn the habit. Too many and it turns good questions away. Lesson 04 measures both kinds of error.
+# Too few and the model does not learn the habit. Too many and it turns good questions away. Which ones? Models take short cuts: if
+# everyday words stand only in off-topic rows, an everyday word is enough to be turned away. So some rows are about fine-tuning and full of
+# other things.
+
+# %%
+situations = [row for row in course_qa if row["topic"] == "situation"]
+print(f"{len(situations)} rows ask about fine-tuning in everyday words.")
+course.show_table([{"question": row["question"], "answer": row["answer"]} for row in spread(situations, 3)])
+
+# %% [markdown]
+# Lesson 04 measures both kinds of error.
 #
 # ## Personal data
 #

@@ -292,7 +292,7 @@ for example in (whole, opening):
 
 # %% [markdown]
 # `runs.assistant_examples` does that for all rows. Redirects are much alike, so it trains on one whole redirect in five. It takes the openings of
-# three in five: with more, the model turns back too easily.
+# three in ten: with more, the model turns back too easily.
 
 # %%
 in_order = runs.assistant_examples(spread(rows.train, profile.train_rows), tokenizer)
@@ -363,14 +363,18 @@ for name, off, on in [("untuned", untuned_off, untuned_on), ("tuned", tuned_off,
 # %% [markdown]
 # An assistant that turns back good questions is of no use, so read both figures, and their intervals.
 #
-# And questions that only *sound* like the topic? No training row is like them.
+# Two harder tests. Some questions only *sound* like the topic ("train for a marathon"), and no training row is like them. Others are about fine-tuning, in words
+# from a bakery or a bus stop. **Predict:** on which does the model do worse?
 
 # %%
-near = [row["question"] for row in spread(rows.near_topic, profile.generate_rows // 2)]
-tuned_near = ask(fast, near)
-trapped = rate([is_redirect(text) for text in tuned_near])
-print(f"questions that sound like the topic: {trapped.estimate:.0%} [{trapped.low:.0%}, {trapped.high:.0%}] redirected")
-print("Q:", near[0], "\nA:", tuned_near[0])
+count = profile.generate_rows * 3 // 8
+near, everyday = spread(rows.near_topic, count), spread(rows.situation, count)
+tuned_near, tuned_everyday = (ask(fast, [row["question"] for row in part]) for part in (near, everyday))
+trapped, lost = (rate([is_redirect(text) for text in texts]) for texts in (tuned_near, tuned_everyday))
+print(f"only sound like the topic: {trapped.estimate:.0%} [{trapped.low:.0%}, {trapped.high:.0%}] of {len(near)} turned back, as they should be")
+print(f"in everyday words: {lost.estimate:.0%} [{lost.low:.0%}, {lost.high:.0%}] of {len(everyday)} turned back, and none should be")
+for row, text in [(near[0], tuned_near[0]), (everyday[0], tuned_everyday[0])]:
+    print("\nQ:", row["question"], "\nA:", text)
 
 # %% [markdown]
 # Read answers, not only rates. The first rows are unseen facts, then new wordings of trained facts, then off-topic questions. Ask of each: is it
@@ -530,6 +534,7 @@ course.check_run(
     redirect_untuned=rate([is_redirect(a) for a in untuned_off]).estimate, redirect_tuned=rate([is_redirect(a) for a in tuned_off]).estimate,
     wrong_redirect_untuned=rate([is_redirect(a) for a in untuned_on]).estimate,
     wrong_redirect_tuned=rate([is_redirect(a) for a in tuned_on]).estimate, near_redirect_tuned=trapped.estimate,
+    everyday_redirect_tuned=lost.estimate,
     stopped_early=too_much.stopped_early, resume_gap=(whole - resumed).abs().max().item(), same_text=same_text,
 )
 

@@ -103,9 +103,7 @@ def test_a_missing_bitsandbytes_is_named_with_its_remedy(monkeypatch, model_dir)
 
 # --- the real thing
 
-real = pytest.mark.skipif(
-    importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed"
-)
+real = pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 ROWS = [{"question": "Why?", "answer": "The loss is nan."}, {"question": "What is a rate?", "answer": "One step."}] * 4
 
 

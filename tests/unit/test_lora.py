@@ -4,7 +4,6 @@ import importlib.metadata
 
 import pytest
 import torch
-
 from transformers import AutoModelForCausalLM
 
 from finetune_utils.errors import UserError
@@ -254,7 +253,9 @@ def test_no_torchao_or_a_new_one_is_no_obstacle(tiny_model, monkeypatch, version
     assert is_lora(add_lora(tiny_model(), rank=4, precision=FP32))
 
 
-def test_a_saved_adapter_gives_the_same_logits_on_a_model_loaded_in_the_format_it_was_trained_with(tiny_model, tmp_path):
+def test_a_saved_adapter_gives_the_same_logits_on_a_model_loaded_in_the_format_it_was_trained_with(
+    tiny_model, tmp_path
+):
     ids = torch.arange(3, 200)[None]
     adapted = add_lora(tiny_model(), rank=4, precision=BF16)
     for name, parameter in adapted.named_parameters():
@@ -273,7 +274,8 @@ def test_a_saved_adapter_gives_the_same_logits_on_a_model_loaded_in_the_format_i
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_merging_leaves_the_frequencies_of_the_position_code_exact(tiny_model, tokenizer, dtype):
     exact = tiny_model().model.rotary_emb.inv_freq.clone()
-    assert exact.dtype == torch.float32 and not torch.equal(exact, exact.to(torch.bfloat16).float())
+    assert exact.dtype == torch.float32
+    assert not torch.equal(exact, exact.to(torch.bfloat16).float())
     merged = merge(tuned(tiny_model(), tokenizer, BF16), dtype)
     assert torch.equal(merged.model.rotary_emb.inv_freq, exact)
     assert {parameter.dtype for parameter in merged.parameters()} == {dtype}
