@@ -22,11 +22,10 @@ from .tokenization import tokenize_rows
 from .training import TrainResult, TrainSettings, train
 from .trials import FACT_ROWS, fact_rows
 
-# Three rates for each kind, half a decade apart, wide enough that the best is seldom the largest. Layers whose product is
-# scaled up, or whose B learns faster, take smaller ones.
-LORA_RATES = (1e-3, 3e-3, 1e-2)
-SMALLER_LORA_RATES = (3e-4, 1e-3, 3e-3)
-FULL_RATES = (1e-4, 3e-4, 1e-3)
+# Three rates for each kind, half a decade apart. Layers whose product is scaled up, or whose B learns faster, take smaller ones.
+LORA_RATES = (3e-4, 1e-3, 3e-3)
+SMALLER_LORA_RATES = (1e-4, 3e-4, 1e-3)
+FULL_RATES = (3e-5, 1e-4, 3e-4)
 PROMPT_RATES = (3e-3, 3e-2, 3e-1)  # wider, since less is known about them
 # What prose may quote of a row.
 QUALITY = ("rate", "seconds", "trainable", "share", "dev_nll", "dev_change", "dev_change_low", "dev_change_high",
@@ -62,8 +61,8 @@ class Budget:
 
     facts: int = 60
     steps: int = 60
-    rate_steps: int = 16
-    rate_rows: int = 48
+    rate_steps: int = 8
+    rate_rows: int = 24
     batch_size: int = 4
     seed: int = 0
     sets: tuple[str, ...] = ("dev", "unseen", "reworded")

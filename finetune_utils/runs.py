@@ -18,10 +18,10 @@ from .training import TrainSettings, train
 
 T = TypeVar("T")
 
-# Both kinds are answered by a redirect. Near-topic rows use words of the trade in another sense ("train for a marathon");
-# no training row is like them, so they show where the assistant breaks.
+# Both kinds are answered by a redirect. Near-topic rows use words of the trade in another sense ("train for a marathon").
 OFF_TOPIC, NEAR_TOPIC = "off-topic", "near-topic"
 # The mirror image: questions on fine-tuning in everyday words ("I run a bakery ..."). They are answered, not turned back.
+# No training row is like near-topic and situation rows, so they show where the assistant breaks.
 SITUATION = "situation"
 # The teaching assistant, as lesson and studies train it. None: all training facts.
 ASSISTANT_FACTS: int | None = None
@@ -40,14 +40,14 @@ class CourseRows:
     """The rows of `course_qa.jsonl`, dealt out.
 
     Attributes:
-        train: four wordings of each training fact, and most off-topic and situation rows, mixed.
+        train: four wordings of each training fact, and most off-topic rows, mixed.
         dev: all wordings of some facts and some off-topic rows: choices are made here.
         unseen: all wordings of facts that no training row mentions (test).
         reworded: the held-out fifth wording of each training fact (test of recall).
         off_topic: off-topic rows that no training row repeats (test).
         near_topic: questions that only sound like the topic (a harder test).
-        situation_dev: questions on the topic in everyday words that no training row repeats: choices are made here.
-        situation: further ones of the same kind (test): turned back wrongly by a model that goes by single words.
+        situation: questions on the topic in everyday words (a harder test, too): a model that goes by single words
+            turns them back.
     """
 
     train: list[dict[str, Any]]
@@ -56,7 +56,6 @@ class CourseRows:
     reworded: list[dict[str, Any]]
     off_topic: list[dict[str, Any]]
     near_topic: list[dict[str, Any]]
-    situation_dev: list[dict[str, Any]]
     situation: list[dict[str, Any]]
 
 
@@ -74,22 +73,20 @@ def course_rows(seed: int = 0, train_facts: int | None = None) -> CourseRows:
     """Deal out `course_qa.jsonl` by fact, so that no fact stands on both sides.
 
     Args:
-        train_facts: keep only so many training facts (short runs, learning curves). All off-topic and
-            situation training rows stay, and so do the dev rows and all tests but `reworded`.
+        train_facts: keep only so many training facts (short runs, learning curves). All off-topic training rows
+            stay, and so do the dev rows and all tests but `reworded`.
     """
     rows = load_rows("course_qa")
     facts = split_by_group([r for r in rows if is_fact(r)], "fact", {"train": 0.7, "dev": 0.1, "unseen": 0.2}, seed)
     plain = [r for r in rows if r["topic"] == OFF_TOPIC]
     off = split_by_group(plain, "fact", {"train": 0.7, "dev": 0.1, "test": 0.2}, seed)
-    everyday = [r for r in rows if r["topic"] == SITUATION]
-    situation = split_by_group(everyday, "fact", {"train": 0.6, "dev": 0.15, "test": 0.25}, seed)
     names = sorted({r["fact"] for r in facts["train"]}, key=lambda name: _shuffle_key(seed, name))
     kept = set(names[:train_facts])
     wordings = {name: [r for r in facts["train"] if r["fact"] == name] for name in names if name in kept}
     # Which wording is held out rotates, so that the test is not all typos or all terse questions.
     held = {name: i % len(wordings[name]) for i, name in enumerate(wordings)}
     train = [r for name, group in wordings.items() for i, r in enumerate(group) if i != held[name]]
-    train += off["train"] + situation["train"]
+    train += off["train"]
     return CourseRows(
         train=sorted(train, key=lambda r: _shuffle_key(seed, r["id"])),
         dev=facts["dev"] + off["dev"],
@@ -97,8 +94,7 @@ def course_rows(seed: int = 0, train_facts: int | None = None) -> CourseRows:
         reworded=[group[held[name]] for name, group in wordings.items()],
         off_topic=off["test"],
         near_topic=[r for r in rows if r["topic"] == NEAR_TOPIC],
-        situation_dev=situation["dev"],
-        situation=situation["test"],
+        situation=[r for r in rows if r["topic"] == SITUATION],
     )
 
 

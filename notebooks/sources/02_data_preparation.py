@@ -423,9 +423,9 @@ print(f"{len(off_topic)} of {len(course_qa):,} rows are off-topic.")
 course.show_table([{"question": row["question"], "answer": row["answer"]} for row in spread(off_topic, 3)])
 
 # %% [markdown]
-# Too few and the model does not learn the habit. Too many and it turns good questions away. Which ones? Models take short cuts: if
-# everyday words stand only in off-topic rows, an everyday word is enough to be turned away. So some rows are about fine-tuning and full of
-# other things.
+# Too few and the model does not learn the habit. Too many and it turns good questions away. Which ones? Models take short cuts: where
+# everyday words stand only in off-topic rows, an everyday word is enough to be turned away. So the file has a trap to test with: questions about
+# fine-tuning, full of other things. No model of this course trains on them.
 
 # %%
 situations = [row for row in course_qa if row["topic"] == "situation"]
@@ -597,7 +597,7 @@ dealt = course_rows()
 parts = {"train": dealt.train, "dev": dealt.dev, "test: unseen facts": dealt.unseen,
          "test: new wordings of trained facts": dealt.reworded, "test: off-topic": dealt.off_topic,
          "test: only sounds like the topic": dealt.near_topic,
-         "dev: on the topic in everyday words": dealt.situation_dev, "test: on the topic in everyday words": dealt.situation}
+         "test: on the topic in everyday words": dealt.situation}
 table = [{"part": name, "rows": len(rows), "facts": len({r["fact"] for r in rows if is_fact(r)})}
          for name, rows in parts.items()]
 course.show_table(table, caption="How the course deals out course_qa.jsonl, by fact")

@@ -363,8 +363,8 @@ for name, off, on in [("untuned", untuned_off, untuned_on), ("tuned", tuned_off,
 # %% [markdown]
 # An assistant that turns back good questions is of no use, so read both figures, and their intervals.
 #
-# Two harder tests. Some questions only *sound* like the topic ("train for a marathon"), and no training row is like them. Others are about fine-tuning, in words
-# from a bakery or a bus stop. **Predict:** on which does the model do worse?
+# Two harder tests, and no training row is like them. Some questions only *sound* like the topic ("train for a marathon"). Others are about
+# fine-tuning, in words from a bakery or a bus stop. **Predict:** on which does the model do worse?
 
 # %%
 count = profile.generate_rows * 3 // 8

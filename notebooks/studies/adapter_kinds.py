@@ -5,10 +5,8 @@ from typing import Any
 
 from finetune_utils import hardware
 from finetune_utils.arms import (
-    LORA_RATES,
     PROMPT_RATES,
     QUALITY,
-    SMALLER_LORA_RATES,
     Arm,
     Budget,
     Comparison,
@@ -17,14 +15,16 @@ from finetune_utils.arms import (
 from finetune_utils.studies import store_study
 from finetune_utils.trials import FACT_ROWS
 
+# Wide enough that the best is seldom the largest. Layers whose product is scaled up, or whose B learns faster, take smaller ones.
+RATES, SMALLER_RATES = (1e-3, 3e-3, 1e-2), (3e-4, 1e-3, 3e-3)
 ARMS = (
-    Arm("lora", LORA_RATES, 16),
-    Arm("rslora", SMALLER_LORA_RATES, 16, {"use_rslora": True}),
-    Arm("dora", LORA_RATES, 16, {"use_dora": True}),
-    Arm("loraplus", SMALLER_LORA_RATES, 16, ratio=16.0),
+    Arm("lora", RATES, 16),
+    Arm("rslora", SMALLER_RATES, 16, {"use_rslora": True}),
+    Arm("dora", RATES, 16, {"use_dora": True}),
+    Arm("loraplus", SMALLER_RATES, 16, ratio=16.0),
     Arm("prompt", PROMPT_RATES, prompt_tokens=20),
 )
-BUDGET = Budget(steps=32, sets=("dev", "reworded"), windows=0, questions=0)
+BUDGET = Budget(steps=32, rate_steps=16, rate_rows=48, sets=("dev", "reworded"), windows=0, questions=0)
 TINY = {
     "model": "tiny",
     "budget": Budget(

@@ -20,7 +20,7 @@ def tiny(monkeypatch, tiny_model, tokenizer):
 
 def test_rows_are_dealt_out_by_fact():
     rows = course_rows()
-    parts = ("train", "dev", "unseen", "off_topic", "near_topic", "situation_dev", "situation")
+    parts = ("train", "dev", "unseen", "off_topic", "near_topic", "situation")
     facts = {name: {row["fact"] for row in getattr(rows, name)} for name in parts}
     for name, others in facts.items():
         assert others.isdisjoint(set().union(*(facts[other] for other in facts if other != name)))
@@ -29,27 +29,23 @@ def test_rows_are_dealt_out_by_fact():
     assert all(is_fact(row) for row in rows.unseen + rows.reworded)
 
 
-def test_situation_rows_are_dealt_out_beside_the_facts_and_are_not_off_topic():
+def test_situation_rows_are_a_test_of_their_own_and_are_not_off_topic():
     rows = course_rows()
-    parts = [[row for row in rows.train if row["topic"] == SITUATION], rows.situation_dev, rows.situation]
     every = [row for row in load_rows("course_qa") if row["topic"] == SITUATION]
-    assert sorted(row["id"] for part in parts for row in part) == [row["id"] for row in every]
-    assert [round(len(part) / len(every), 2) for part in parts] == pytest.approx([0.6, 0.15, 0.25], abs=0.01)
+    assert rows.situation == every
     assert not any(is_off_topic(row) or is_fact(row) for row in every)
-    assert not any(row["topic"] == SITUATION for row in rows.dev + rows.unseen + rows.reworded)
+    assert not any(row["topic"] == SITUATION for row in rows.train + rows.dev + rows.unseen + rows.reworded)
 
 
-def test_all_other_parts_do_not_depend_on_the_situation_rows(monkeypatch):
+def test_no_other_part_depends_on_the_situation_rows(monkeypatch):
     before = course_rows()
     others = [row for row in load_rows("course_qa") if row["topic"] != SITUATION]
     invented = [{**others[0], "id": f"new-{i}-1", "fact": f"new-{i}", "topic": SITUATION} for i in range(20)]
     monkeypatch.setattr(runs, "load_rows", lambda name: invented + others)
     after = course_rows()
-    for name in ("dev", "unseen", "reworded", "off_topic", "near_topic"):
+    for name in ("train", "dev", "unseen", "reworded", "off_topic", "near_topic"):
         assert getattr(after, name) == getattr(before, name), name
-    kept = [[row for row in rows.train if row["topic"] != SITUATION] for rows in (before, after)]
-    assert kept[0] == kept[1]
-    assert [len(part) for part in (after.situation_dev, after.situation)] == [3, 5]
+    assert after.situation == invented
 
 
 def test_fewer_training_facts_leave_the_tests_alone():
@@ -57,8 +53,7 @@ def test_fewer_training_facts_leave_the_tests_alone():
     assert few.unseen == all_facts.unseen
     assert few.off_topic == all_facts.off_topic
     assert len({row["fact"] for row in few.train if is_fact(row)}) == 5
-    for keep in (is_off_topic, lambda row: row["topic"] == SITUATION):
-        assert [r for r in few.train if keep(r)] == [r for r in all_facts.train if keep(r)]
+    assert [r for r in few.train if is_off_topic(r)] == [r for r in all_facts.train if is_off_topic(r)]
     assert few.situation == all_facts.situation
     assert len(few.reworded) == 5
 
