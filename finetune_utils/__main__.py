@@ -180,10 +180,12 @@ def generate(
 @click.argument("lessons", nargs=-1)
 @click.option("--profile", default="cpu", show_default=True, type=PROFILE_NAMES)
 def ranges(lessons: tuple[str, ...], profile: str) -> None:
-    """Compute the ranges that "Check your run" compares with (maintainers: make ranges)."""
+    """Compute the ranges that "Check your run" compares with, and build (maintainers: make ranges)."""
+    from .notebooks import build as build_notebooks
     from .ranges import compute_ranges
 
     compute_ranges(lessons, profile)
+    build_notebooks()
 
 
 def main() -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import math
 import os
 import platform
-import textwrap
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +15,7 @@ from . import hardware
 from .errors import os_reason
 from .profiles import Profile, get_profile, shrink_for_slow_cpu
 from .results import ROOT, Value, read_json, results_path, save_ranges, stored, update_lesson
+from .tables import OK, UNKNOWN, check_caption, check_rows, show_number, show_range, table_data
 
 __all__ = ["check_run", "environment", "save_ranges", "show_table", "start", "stored"]
 
@@ -86,19 +85,11 @@ def check_run(lesson: str, profile: str | Profile, root: Path = ROOT, **values: 
     shrunk = isinstance(profile, Profile) and profile.shrunk
     stored_run = {} if shrunk else read_json(results_path(name, root)).get("lessons", {}).get(lesson, {})
     ranges = stored_run.get("ranges", {})
-    verdicts = {key: _verdict(value, ranges.get(key)) for key, value in numbers.items()}
-    rows = [
-        {
-            "name": key,
-            "value": _show(value),
-            "expected": _show_range(ranges.get(key)),
-            "result": verdicts[key],
-        }
-        for key, value in numbers.items()
-    ]
-    show_table(rows, caption=f"Check your run: {lesson}, profile {name}")
+    rows = check_rows(numbers, ranges)
+    show_table(rows, caption=check_caption(lesson, name))
+    verdicts = {row["name"]: row["result"] for row in rows}
     known = [key for key in numbers if key in ranges]
-    passed = sum(verdicts[key] == "ok" for key in known)
+    passed = sum(verdicts[key] == OK for key in known)
     finite = {key: value if math.isfinite(value) else None for key, value in numbers.items()}
     folder = Path(os.environ.get("FINETUNE_RESULTS") or root / "build" / "results")
     checks = {"passed": passed, "total": len(known)}
@@ -109,9 +100,9 @@ def check_run(lesson: str, profile: str | Profile, root: Path = ROOT, **values: 
         print(f"These numbers could not be saved ({os_reason(error)}).")
         if hardware.under_run():
             raise
-    wrong = [key for key in numbers if verdicts[key] in ("outside", "not a finite number")]
+    wrong = [key for key in numbers if verdicts[key] not in (OK, UNKNOWN)]
     if wrong and hardware.under_run():
-        told = [f"{key} is {_show(numbers[key])}, expected {_show_range(ranges.get(key))}" for key in wrong]
+        told = [f"{key} is {show_number(numbers[key])}, expected {show_range(ranges.get(key))}" for key in wrong]
         raise AssertionError(f"{lesson}: " + "; ".join(told))
 
 
@@ -122,29 +113,6 @@ def _plain(key: str, value: Any) -> int | float | bool:
     if not isinstance(value, int | float | bool):
         raise TypeError(f"check_run: {key} is {type(value).__name__}, expected a number or True / False")
     return value
-
-
-def _verdict(value: float, expected: Sequence[float] | None) -> str:
-    if not math.isfinite(value):
-        return "not a finite number"
-    if expected is None:
-        return "no reference yet"
-    return "ok" if expected[0] <= value <= expected[1] else "outside"
-
-
-def _show(value: float) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int) or abs(value) >= 10_000:
-        return f"{value:,.0f}" if math.isfinite(value) else str(value)
-    return f"{value:.4g}"
-
-
-def _show_range(expected: Sequence[float] | None) -> str:
-    if expected is None:
-        return "-"
-    low, high = (_show(x) for x in expected)
-    return low if low == high else f"{low} to {high}"
 
 
 def show_table(
@@ -158,42 +126,13 @@ def show_table(
     `columns` chooses and orders the columns (default: those of the first row); `width` is that of the widest
     text column in characters.
     """
-    names = list(columns or (rows[0] if rows else ()))
-    cells = [[_cell(row.get(name, "")) for name in names] for row in rows]
-    plain = _plain_table(names, cells, caption, width)
+    data = table_data(rows, columns, caption, width)
     if not _has_display():
-        print(plain)
+        print(data["text/plain"])
         return
     from IPython.display import display
 
-    style = f"text-align:left;vertical-align:top;white-space:pre-wrap;max-width:{width}ch"
-    head = "".join(f'<th scope="col" style="{style}">{html.escape(name)}</th>' for name in names)
-    body = "".join(
-        "<tr>" + "".join(f'<td style="{style}">{html.escape(text)}</td>' for text in line) + "</tr>" for line in cells
-    )
-    title = f'<caption style="text-align:left">{html.escape(caption)}</caption>' if caption else ""
-    table = f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    display({"text/html": table, "text/plain": plain}, raw=True)
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _plain_table(names: list[str], cells: list[list[str]], caption: str, width: int) -> str:
-    wrapped = [
-        [[part for line in text.split("\n") for part in textwrap.wrap(line, width) or [""]] for text in row]
-        for row in [names, *cells]
-    ]
-    widths = [max(len(part) for row in wrapped for part in row[i]) for i in range(len(names))]
-    lines = [caption] if caption else []
-    for number, row in enumerate(wrapped):
-        for height in range(max((len(parts) for parts in row), default=0)):
-            parts = [(row[i][height : height + 1] or [""])[0].ljust(widths[i]) for i in range(len(names))]
-            lines.append("  ".join(parts).rstrip())
-        if number == 0:
-            lines.append("  ".join("-" * w for w in widths))
-    return "\n".join(lines)
+    display(data, raw=True)
 
 
 def _has_display() -> bool:

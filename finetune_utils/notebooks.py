@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from .errors import UserError
 from .exercises import exercise_notebooks
 from .headless import LessonFailed, Outcome, execute, run_all
-from .outputs import clean_outputs, size_problem
+from .outputs import clean_outputs, refresh_check, size_problem
 from .placeholders import fill_source
 from .readme import build_readme
 from .results import ROOT, read_json, results_path, update_lesson, write_text
@@ -140,6 +140,8 @@ def _keep_outputs(lesson: Lesson, notebook: NotebookNode) -> None:
         return
     notebook.metadata["course"]["hash"] = lesson.hash()
     _copy_outputs(old, notebook)
+    stored = read_json(results_path("cpu", lesson.root)).get("lessons", {}).get(lesson.key, {})
+    refresh_check(notebook, lesson.key, "cpu", stored)
 
 
 def _copy_outputs(old: NotebookNode, new: NotebookNode) -> None:

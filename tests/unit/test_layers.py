@@ -19,7 +19,7 @@ LAYERS = [
     "checkpoints", "trainer", "watcher", "training", "generation", "evaluation",
     "multiple_choice", "harness", "pairwise", "spelling", "error_categories", "comparison", "forgetting",
     "betting",
-    "results", "sources", "placeholders", "outputs", "exercises", "headless", "readme", "notebooks", "ranges",
+    "tables", "results", "sources", "placeholders", "outputs", "exercises", "headless", "readme", "notebooks", "ranges",
     "course", "studies", "canvas", "batch_plots", "lora_plots", "plots", "evaluation_plots", "doctor",
     "runs", "trials", "arms", "list_maker", "assistant",
     "run_record", "evaluation_report", "quickstart", "commands", "measure",

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from nbformat import v4
 
-from finetune_utils.outputs import WIDGET, clean_outputs, clean_text, size_problem
+from finetune_utils.outputs import WIDGET, clean_outputs, clean_text, refresh_check, size_problem
+from finetune_utils.tables import check_caption, check_rows, table_data
 
 
 def cleaned(*outputs, root=Path("/srv/clone")):
@@ -56,3 +57,21 @@ def test_a_large_notebook_is_reported(tmp_path):
     assert size_problem(path) == []
     path.write_bytes(b"x" * 301_000)
     assert size_problem(path) == ["04_big.ipynb has 301 kB, more than 300: make its figures smaller"]
+
+
+def test_a_stored_check_names_the_ranges_that_were_made_after_its_run():
+    def table(ranges):
+        rows = check_rows({"loss": 2.5, "same_text": True}, ranges)
+        return table_data(rows, caption=check_caption("lesson04", "cpu"))
+
+    cell = v4.new_code_cell("course.check_run(...)")
+    other = {"text/plain": "Check your run: lesson05, profile cpu"}
+    cell.outputs = [v4.new_output("display_data", data=data) for data in (table({}), other)]
+    notebook = v4.new_notebook(cells=[v4.new_markdown_cell("Check."), cell])
+    assert "no reference yet" in cell.outputs[0].data["text/plain"]
+    entry = {"values": {"loss": 2.5, "same_text": True}, "ranges": {"loss": [2.25, 2.75], "same_text": [1.0, 1.0]}}
+    refresh_check(notebook, "lesson04", "cpu", entry)
+    assert "2.25 to 2.75" in cell.outputs[0].data["text/plain"]
+    assert "2.25 to 2.75" in cell.outputs[0].data["text/html"]
+    assert "no reference yet" not in cell.outputs[0].data["text/plain"]
+    assert cell.outputs[1].data == other
