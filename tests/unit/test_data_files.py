@@ -26,11 +26,13 @@ OFF_TOPICS = ("off-topic", "near-topic")
 ONE_WORDING = (*OFF_TOPICS, "situation")  # all others are facts, asked in five ways
 WRITTEN = [
     "course_qa.jsonl",
+    "dialogues.jsonl",
     "instructions.jsonl",
     "neutral_text.txt",
     "readme_pairs.jsonl",
     "sample_readme.md",
     "science_mcq.jsonl",
+    "tweets.jsonl",
 ]
 CARD_PARTS = ["What", "Who wrote it", "License", "Fields", "Counts", "Splits", "Limits"]
 
