@@ -305,5 +305,6 @@ def test_the_cards_count_right(card, qa, instructions):
     assert f"{words} words" in section(card, "sample_readme.md")
 
     overview = dict(re.findall(r"^\| `([^`]+)` \| ([\d,]+)", card, re.MULTILINE))
-    sizes = [len(qa), len(instructions), len(prose), pairs, 1, len(load_rows("science_mcq"))]
-    assert {name: overview[name] for name in WRITTEN} == {n: f"{s:,}" for n, s in zip(WRITTEN, sizes, strict=True)}
+    sizes = {name: len(load_rows(name.split(".")[0])) for name in WRITTEN if name.endswith(".jsonl")}
+    sizes |= {"neutral_text.txt": len(prose), "sample_readme.md": 1}
+    assert {name: overview[name] for name in WRITTEN} == {name: f"{size:,}" for name, size in sizes.items()}
