@@ -102,11 +102,12 @@ print(f"{len(checked)} games recomputed from the past alone; rows equal: {same_p
 # Early in a season nobody knows much. So games are scored from here on when both teams have played at least `5`.
 
 # %%
-from finetune_utils import runs
+from finetune_utils.betting.forecaster import some_games
 
 train_games, dev_games, test_games = (judged(features, seasons) for seasons in (TRAIN, DEV, TEST))
-if PROFILE == "smoke":  # a handful of games, at equal distances
-    dev_games, test_games = (part.iloc[runs.spread(range(len(part)), 24)].reset_index(drop=True) for part in (dev_games, test_games))
+small = PROFILE == "smoke"
+if small:  # a handful of games, at equal distances
+    train_games, dev_games, test_games = (some_games(part, n) for part, n in [(train_games, 300), (dev_games, 24), (test_games, 24)])
 print(f"train {len(train_games):,}, dev {len(dev_games):,}, test {len(test_games):,} games")
 
 # %% [markdown]
@@ -206,9 +207,9 @@ won, days = dev_games["home_won"].to_numpy(), dev_games["date"]
 on_dev = {name: rung(dev_games) for name, rung in rungs.items()}
 table = []
 for name, p in on_dev.items():
-    against = paired_brier(p, on_dev["home rate"], won, days)
+    against = "-" if name == "home rate" else str(paired_brier(p, on_dev["home rate"], won, days))
     table.append({"forecaster": name, "Brier": f"{brier(p, won):.4f}", "log loss": f"{log_loss(p, won)[0]:.4f}",
-                  "accuracy": f"{accuracy(p, won):.1%}", "minus home rate [95 %]": str(against)})
+                  "accuracy": f"{accuracy(p, won):.1%}", "minus home rate [95 %]": against})
 course.show_table(table, caption=f"Dev season 2023-24, {len(won):,} games; intervals by day, paired game by game")
 
 # %% [markdown]
@@ -318,9 +319,10 @@ from finetune_utils.models import load_model
 from finetune_utils.prompts import chat_prompt
 
 model, tokenizer = load_model(profile.model)
-few = runs.spread(range(len(dev_games)), max(4, profile.generate_rows // 2))
-asked = win_rows(dev_games.iloc[few], teacher(dev_games.iloc[few]), sides=(1,))
-solved = [(r["question"], row_answer(r)) for r in runs.spread(win_rows(train_games, cross_fit(train_games, TEACHER), sides=(1,)), 4)]
+few = some_games(dev_games, max(4, profile.generate_rows // 2))
+asked = win_rows(few, teacher(few), sides=(1,))
+examples = some_games(train_games, 4)
+solved = [(r["question"], row_answer(r)) for r in win_rows(examples, teacher(examples), sides=(1,))]
 task = 'Answer with JSON only: {"probability": p, "confidence_interval": [low, high]}, numbers between 0 and 1.'
 prompts = {"zero-shot": [chat_prompt(tokenizer, r["question"], system=task) for r in asked],
            "few-shot": [chat_prompt(tokenizer, r["question"], system=task, examples=solved) for r in asked]}
@@ -340,7 +342,7 @@ for name, (reading, texts) in first_tries.items():
 # %%
 from collections import Counter
 
-few_won = np.array([r["outcome"] for r in asked])
+few_won = few["home_won"].to_numpy()
 for name, (reading, _) in first_tries.items():
     wrong = Counter(problem.split(",")[0].split(":")[0] for _, problem in reading.problems).most_common(3)
     valid = [a.estimate for a in reading.answers if a is not None]
@@ -348,7 +350,7 @@ for name, (reading, _) in first_tries.items():
     print(f"{name}: Brier {brier(reading.estimates, few_won):.3f}; {told}; most frequent problems {wrong}")
 first_p, first_mass = yes_no(untuned, tokenizer, [yes_no_prompt(r, tokenizer) for r in asked])
 print(f"Yes/No token: Brier {brier(first_p, few_won):.3f}; Yes and No together get {first_mass.mean():.0%} of the probability")
-print(f"on the same {len(asked)} games: home rate {brier(on_dev['home rate'][few], few_won):.3f}, Elo {brier(on_dev['Elo'][few], few_won):.3f}")
+print(f"on the same {len(asked)} games: home rate {brier(rungs['home rate'](few), few_won):.3f}, Elo {brier(rungs['Elo'](few), few_won):.3f}")
 
 # %% [markdown]
 # Few games, so the scores are rough. The point is another one: examples in the prompt can teach the form. They do not teach how much an Elo difference is worth.
@@ -417,7 +419,6 @@ print(f"probability {first[0]['probability']}; soft label of the other answer: {
 # %%
 from finetune_utils.betting import forecaster
 
-small = PROFILE == "smoke"
 steps, batch = (4, 4) if small else (forecaster.FORECAST_STEPS, forecaster.FORECAST_BATCH)
 examples = mix(parts, forecaster.SHARES, steps * batch, block=batch)
 print(f"{steps} steps of {batch} examples, {sum(len(e['input_ids']) for e in examples):,} tokens; shares {forecaster.SHARES}")
@@ -477,7 +478,7 @@ plots.digit_bars(by_digits.grid[0].flatten().numpy(), {"Yes/No": by_token, "stat
 
 # %%
 margin_games = 24 if small else 400  # so many games of each season
-dev_some = forecaster.some_games(dev_games, margin_games)
+dev_some = some_games(dev_games, margin_games)
 said_dev, dev_texts = forecaster.read_margins(reader, tokenizer, dev_some)
 repaired = conformal_half_width(dev_some["home_lead"] - said_dev.estimates, level=0.8)
 print("first answer:", dev_texts[0], "and the margin was", dev_some["home_lead"][0])
@@ -582,7 +583,7 @@ print(f"answers that are valid, with their probability inside its own range: {in
 from finetune_utils.betting.scoring import interval_score
 from finetune_utils.evaluation import rate
 
-test_some = forecaster.some_games(test_games, margin_games)
+test_some = some_games(test_games, margin_games)
 said_margin, _ = forecaster.read_margins(reader, tokenizer, test_some)
 lead, center = test_some["home_lead"].to_numpy(), np.array(said_margin.estimates)
 ends = np.array([(a.low, a.high) if a else (0.0, 0.0) for a in said_margin.answers])
@@ -614,8 +615,8 @@ print(f"{steps_up} of {len(climb) - 1} steps go up")
 # Does it use what it may remember about teams? Ask about "Team A" and "Team B" instead. If the names mattered, the answers would move and the score would get worse.
 
 # %%
-some = runs.spread(range(len(test_games)), 8 if small else 128)
-letters = [win_rows(test_games.iloc[[i]], [0.5], sides=(1,), wording=0, names={test_games.home[i]: "Team A", test_games.away[i]: "Team B"})[0] for i in some]
+some = range(0, len(test_games), 3 if small else 9)
+letters = [win_rows(test_games.iloc[[i]], [0.5], (1,), 0, {test_games.home[i]: "Team A", test_games.away[i]: "Team B"})[0] for i in some]
 nameless = yes_no(reader, tokenizer, [yes_no_prompt(r, tokenizer) for r in letters])[0].double().numpy()
 print(f"{len(some)} games without names: median change {np.median(abs(nameless - home[some])):.3f}; "
       f"Brier {brier(nameless, won[some]):.4f}, with names {brier(home[some], won[some]):.4f}")
@@ -733,7 +734,14 @@ paths = {name: np.array([bankroll(home, *odds, drawn, times) for odds, drawn in 
 plots.bankroll_paths(paths)
 
 # %% [markdown]
-# Against this bookmaker the model is calibrated, and still the bettor is ruined. Calibrated means right on average over all games. A bettor does not bet on all games, only on those where the price is
+# Is it that the model is badly calibrated against this bookmaker's outcomes?
+
+# %%
+slope, intercept = calibration_line(np.tile(home, len(many)), np.concatenate([drawn for _, drawn in many]))
+print(f"calibration over {len(many)} simulated seasons: slope {slope:.2f}, intercept {intercept:+.2f}")
+
+# %% [markdown]
+# Hardly, and still the bettor is ruined. Calibrated means right on average over all games. A bettor does not bet on all games, only on those where the price is
 # better than the model's number, and there the one who set the price knows more.
 #
 # The same with real results of 2024-25, and with a bookmaker who knows no more than the regression of this lesson:
@@ -757,30 +765,31 @@ print(f"{real.count} bets on {len(won)} games; profit {real.roi:+.1%} a bet, sta
 #
 # ## Larger models, other games
 #
-# Everything above works for other weights and other games. None of the three needs new ideas, and no figures of them are stored.
+# Three ways to go on with other games and other weights. None of them needs a new idea, and no figures of them are stored.
 #
 # **Older games from the hub.** `GEM/sportsett_basketball` has box scores of earlier seasons. The same checks and features take them.
 
 # %%
-import os
+from finetune_utils.betting.larger import sportsett_games
 
-from finetune_utils.betting.larger import encoder_forecaster, encoder_probabilities, sportsett_games, train_encoder
-
-if os.environ.get("HF_HUB_OFFLINE") == "1":
-    print("HF_HUB_OFFLINE is set: older games stay on the hub. Unset it and run this cell again to fetch some.")
-else:
-    older = sportsett_games(split="validation", limit=400)
+OLDER_GAMES = False  # True fetches games from the Hugging Face hub
+if OLDER_GAMES:
+    older = sportsett_games(split="validation")
     print(f"{len(older)} games from {older[0].date} to {older[-1].date}")
+else:
+    print("Not fetched: set OLDER_GAMES to True where the hub can be reached.")
 
 # %% [markdown]
-# **An encoder.** SportsBERT (`microsoft/SportsBERT`) is a BERT that read sports news. An encoder writes no text: it gets a head with one number and is trained on soft labels with the same loss. Here the code path runs on a tiny encoder with random weights, so that you see it work.
+# **An encoder.** SportsBERT (`microsoft/SportsBERT`) is a BERT that read sports news. An encoder writes no text: it gets a head with one number and is trained on soft labels with the same loss. Here the code path runs on a tiny encoder with random weights, so that you see it work; it has learned nothing.
 
 # %%
-name = "tiny" if os.environ.get("HF_HUB_OFFLINE") == "1" else "microsoft/SportsBERT"
-encoder, encoder_tokenizer = encoder_forecaster(name)
-losses = train_encoder(encoder, encoder_tokenizer, wins[:64], steps=4)
+from finetune_utils.betting.larger import encoder_forecaster, encoder_probabilities, train_encoder
+
+ENCODER = "tiny"  # "microsoft/SportsBERT" fetches the real one from the hub; then take a few hundred steps
+encoder, encoder_tokenizer = encoder_forecaster(ENCODER)
+losses = train_encoder(encoder, encoder_tokenizer, first, steps=8)
 by_encoder = encoder_probabilities(encoder, encoder_tokenizer, [r["question"] for r in home_rows[:8]])
-print(f"encoder {name}: loss {losses[0]:.3f} to {losses[-1]:.3f}; first probabilities {[round(float(p), 2) for p in by_encoder[:3]]}")
+print(f"encoder {ENCODER}: loss {losses[0]:.3f} to {losses[-1]:.3f}; first probabilities {[round(float(p), 2) for p in by_encoder[:3]]}")
 
 # %% [markdown]
 # **Seven billion parameters.** On a GPU, `Mistral-7B` fits in 4 bits, and the adapter trains as above. Lesson 06 explains QLoRA.
@@ -791,7 +800,7 @@ import importlib.util
 from finetune_utils.betting.larger import train_larger
 
 if PROFILE == "gpu" and importlib.util.find_spec("bitsandbytes"):
-    seven, seven_tokenizer, seven_result = train_larger("mistralai/Mistral-7B-v0.1", wins, steps=60)
+    seven, seven_tokenizer, seven_result = train_larger("mistralai/Mistral-7B-v0.1", first, steps=60)
     print(f"Mistral-7B: {seven_result.seconds:.0f} s for {seven_result.steps} steps")
 else:
     print("This needs PROFILE = \"gpu\", a GPU and bitsandbytes: the cell did nothing.")
@@ -800,27 +809,20 @@ else:
 # ## Check your run
 
 # %%
-numbers = {}
-for name, key in zip(read, ("yes_no", "stated", "digits"), strict=True):
-    numbers |= {key: brier(on_test[name], won), f"{key}_log_loss": log_loss(on_test[name], won)[0], f"{key}_slope": slopes[name]}
-    for rung in ("home rate", "Elo", "regression"):
-        gap, where = against[name, rung], f"{key}_minus_{rung.lower().replace(' ', '_')}"
-        numbers |= {where: gap.estimate, f"{where}_low": gap.low, f"{where}_high": gap.high}
-numbers |= {f"test_{name.lower().replace(' ', '_')}": brier(p, won) for name, p in on_test.items() if name in rungs}
+scores = forecaster.score_forecasts(said, test_games, data)
+numbers = {key: value for key, value in scores.items() if not key.endswith("games")}
+numbers |= {f"dev_{name.lower().replace(' ', '_')}": brier(p, dev_games["home_won"]) for name, p in on_dev.items()}
 numbers |= {f"leak_{name.replace(' ', '_')}": brier(p, leak_won) for name, p in leaky.items()}
 numbers |= {f"{name.replace('-', '_')}_valid": reading.valid_share for name, (reading, _) in first_tries.items()}
 
 # %%
 course.check_run(
-    "lesson07", profile, **numbers,
-    same_past=same_past, elo_by_hand_gap=elo_gap_to_package, home_edge=elo.home_edge, carry_over=elo.carry_over, same_examples=same_examples,
-    dev_elo=brier(on_dev["Elo"], dev_games["home_won"]), dev_regression=brier(on_dev["regression"], dev_games["home_won"]),
-    shuffled=float(np.mean(shuffled)), valid=said.reading.valid_share, inside=inside, margin_valid=said_margin.valid_share,
-    teacher=brier(teacher(test_games), won), teacher_correlation=copied, ece=ece(home, won), ece_if_perfect=ece_null(home)[0],
-    swap_median=float(np.median(swap)), swap_distance=float(np.median(abs(swap))), monotone_steps=steps_up,
-    margin_coverage=covered["repaired on 2023-24"].estimate, margin_coverage_stated=covered["stated"].estimate, margin_half_width=repaired,
-    bet_return=float(returns[0.0]), kelly_median=float(np.median(paths["full Kelly"][:, -1])),
-    training_seconds=result.seconds,
+    "lesson07", profile, **numbers, same_past=same_past, same_examples=same_examples, elo_by_hand_gap=elo_gap_to_package,
+    home_edge=elo.home_edge, carry_over=elo.carry_over, shuffled=float(np.mean(shuffled)), rounded_brier=brier(rounded, dev_games["home_won"]),
+    teacher_brier=brier(teacher(test_games), won), teacher_correlation=copied, ece=ece(home, won), ece_if_perfect=ece_null(home)[0],
+    steps_up=steps_up, margin_valid=said_margin.valid_share, margin_half_width=repaired,
+    margin_coverage=covered["repaired on 2023-24"].estimate, margin_stated_coverage=covered["stated"].estimate,
+    value_bet_return=float(returns[0.0]), kelly_median=float(np.median(paths["full Kelly"][:, -1])), training_seconds=result.seconds,
 )
 
 # %% [markdown]
@@ -829,10 +831,10 @@ course.check_run(
 # * Features must come from strictly earlier dates. Prove it by recomputing rows from the past alone.
 # * A proper score rewards the truth. Compare forecasters on the same games, with an interval by day, against rungs that anyone can climb.
 # * A leak makes everything look better, calibration included. Only the ladder gives it away.
-# * On 2024-25 the Yes/No reading scored {{lesson07.yes_no:.4f}}, the stated number {{lesson07.stated:.4f}}; Elo {{lesson07.test_elo:.4f}}, the regression {{lesson07.test_regression:.4f}}, the home rate
-#   {{lesson07.test_home_rate:.4f}}. {{lesson07.valid:.1%}} of the answers were valid JSON.
+# * On 2024-25 the Yes/No reading scored {{lesson07.yes_no_brier:.4f}}, the stated number {{lesson07.stated_brier:.4f}}; Elo {{lesson07.elo_brier:.4f}}, the regression {{lesson07.regression_brier:.4f}}, the home rate
+#   {{lesson07.home_rate_brier:.4f}}. {{lesson07.valid:.1%}} of the answers were valid JSON.
 # * A language model that learns from a regression becomes that regression, in words. What it adds is the interface, not the forecast.
-# * Stated margin intervals held {{lesson07.margin_coverage_stated:.1%}} of the outcomes, repaired ones {{lesson07.margin_coverage:.1%}}; `80` of `100` was promised.
+# * Stated margin intervals held {{lesson07.margin_stated_coverage:.1%}} of the outcomes, repaired ones {{lesson07.margin_coverage:.1%}}; `80` of `100` was promised.
 #
 # ## Where this breaks
 #
