@@ -54,6 +54,8 @@ WORDINGS = {
 # On a logit scale, 90 % of the distance between Elo and a closing market price; more where ratings know least: early in a
 # season, and in its last week, when teams rest their players.
 RANGE, WIDE_RANGE, EARLY, LATE = 0.7, 1.0, 15, 75
+# Who plays for the second day in a row, where only one of them does.
+TIRED = {-1: " They are tired.", 0: "", 1: " Tired."}
 
 
 def strength(difference: float) -> str:
@@ -64,21 +66,25 @@ def strength(difference: float) -> str:
 
 
 def describe(game: Mapping[str, Any], side: int, names: dict[str, str] | None = None) -> str:
-    """What was known before a game, in some 40 tokens, seen from one side (1: the home team, -1: the away team).
+    """What was known before a game, in some 25 tokens, seen from one side (1: the home team, -1: the away team).
 
-    Differences rather than pairs of ratings, since a model that reads digit by digit subtracts badly; whole numbers, as
-    the digits behind the point change no forecast by a hundredth. `names` replaces the teams' names.
+    Short, since every token of every row is paid for: what hardly changes a forecast is left out, and what is usual (both
+    teams rested, the middle of a season) is not said. Differences rather than pairs of ratings, since a model that reads
+    digit by digit subtracts badly; whole numbers, as the digits behind the point change no forecast by a hundredth.
+    `names` replaces the teams' names. A table with the leak `unshifted_form` (see `features.LEAKS`) is told in full.
     """
     own, other = ("home", "away") if side == 1 else ("away", "home")
     names = NAMES if names is None else names
     place = "neutral" if game["neutral"] else own
-    elo, margin, recent = (round(side * game[f"{name}_gap"]) for name in ("elo", "margin", "recent"))
-    wins = round(100 * side * game["win_share_gap"])
-    return (
-        f"{names.get(game[own], game[own])} ({place}) vs {names.get(game[other], game[other])}, "
-        f"game {int(game[f'{own}_games']) + 1}. Elo {elo:+d}: {strength(elo)}. Margin {margin:+d}, last ten {recent:+d}, "
-        f"wins {wins:+d}%. Rest {int(game[f'{own}_rest'])} vs {int(game[f'{other}_rest'])}."
+    elo, margin, tired = (round(side * game[f"{name}_gap"]) for name in ("elo", "margin", "tired"))
+    text = (
+        f"{names.get(game[own], game[own])} ({place}) vs {names.get(game[other], game[other])}. "
+        f"Elo {elo:+d}: {strength(elo)}. Points {margin:+d}."
     )
+    if "leak_unshifted_form" in game:
+        text += f" Last three {round(side * game['leak_unshifted_form']):+d}."
+    played = int(game[f"{own}_games"])
+    return text + TIRED[tired] + (" Early season." if played < EARLY else " Last week." if played >= LATE else "")
 
 
 def price_range(p: float, games: int) -> tuple[float, float]:

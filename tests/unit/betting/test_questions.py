@@ -43,21 +43,25 @@ def pairs(rows):
 def game_row(**changes):
     row = {
         "id": "2024-01-09-LAL", "home": "LAL", "away": "GSW", "neutral": False, "home_games": 36, "away_games": 35,
-        "elo_gap": 84.6, "margin_gap": 4.2, "recent_gap": -6.5, "win_share_gap": 0.214, "home_rest": 1, "away_rest": 0,
+        "elo_gap": 84.6, "margin_gap": 4.2, "tired_gap": -1,
     }  # fmt: skip
     return row | changes
 
 
 def test_the_text_tells_both_sides_the_same_story():
-    assert describe(game_row(), 1) == (
-        "Lakers (home) vs Warriors, game 37. Elo +85: clearly stronger. Margin +4, last ten -6, wins +21%. Rest 1 vs 0."
-    )
-    assert describe(game_row(), -1) == (
-        "Warriors (away) vs Lakers, game 36. Elo -85: clearly weaker. Margin -4, last ten +6, wins -21%. Rest 0 vs 1."
-    )
+    assert describe(game_row(), 1) == "Lakers (home) vs Warriors. Elo +85: clearly stronger. Points +4. They are tired."
+    assert describe(game_row(), -1) == "Warriors (away) vs Lakers. Elo -85: clearly weaker. Points -4. Tired."
     assert describe(game_row(neutral=True), 1).startswith("Lakers (neutral) vs Warriors")
-    assert describe(game_row(), 1, {"LAL": "Team A", "GSW": "Team B"}).startswith("Team A (home) vs Team B,")
+    assert describe(game_row(), 1, {"LAL": "Team A", "GSW": "Team B"}).startswith("Team A (home) vs Team B.")
     assert describe(game_row(home="XYZ"), 1).startswith("XYZ (home)")
+
+
+def test_only_what_is_unusual_is_told():
+    assert describe(game_row(tired_gap=0), 1).endswith("Points +4.")
+    assert describe(game_row(tired_gap=0, home_games=14), 1).endswith("Points +4. Early season.")
+    assert describe(game_row(tired_gap=0, home_games=14), -1).endswith("Points -4.")
+    assert describe(game_row(tired_gap=0, away_games=75), -1).endswith("Points -4. Last week.")
+    assert describe(game_row(leak_unshifted_form=7.6), 1).endswith("Points +4. Last three +8. They are tired.")
 
 
 def test_words_for_strength_are_symmetric():
