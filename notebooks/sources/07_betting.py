@@ -102,7 +102,7 @@ print(f"{len(checked)} games recomputed from the past alone; rows equal: {same_p
 # Early in a season nobody knows much. So games are scored from here on when both teams have played at least `5`.
 
 # %%
-from finetune_utils.betting.forecaster import some_games
+from finetune_utils.betting.forecasts import some_games
 
 train_games, dev_games, test_games = (judged(features, seasons) for seasons in (TRAIN, DEV, TEST))
 small = PROFILE == "smoke"
@@ -400,28 +400,37 @@ print(leads[0]["question"].split(". ")[-1], row_answer(leads[0]))
 # %% [markdown]
 # ## Train
 #
-# Every question becomes training examples of three kinds: Yes/No with a soft label, JSON about winning, JSON about the margin. Look at one of the first kind: its last token is the answer, and the
-# soft label beside it says how probable the other answer is.
+# The run has three kinds of examples: Yes/No with a soft label, JSON about winning, JSON about the margin. Each gets a share of the steps. Draw as many rows for each as its steps will use.
 
 # %%
+import math
+
+from finetune_utils.betting import forecaster
 from finetune_utils.betting.teaching import json_examples, mix, yes_no_examples
 
-rng = random.Random(0)
-first, second, third = (rng.sample(some, len(some)) for some in (wins, wins, leads))
-parts = {"yes_no": yes_no_examples(first, tokenizer), "json": json_examples(second, tokenizer), "margin": json_examples(third, tokenizer)}
-example = parts["yes_no"][0]
-print(tokenizer.decode(example["input_ids"]))
-print(f"probability {first[0]['probability']}; soft label of the other answer: {[(tokenizer.decode([t]), round(p, 2)) for _, t, p in example['soft_labels']]}")
+steps, batch = (4, 4) if small else (forecaster.FORECAST_STEPS, forecaster.FORECAST_BATCH)
+rng, parts = random.Random(0), {}
+for kind, rows, make in [("yes_no", wins, yes_no_examples), ("json", wins, json_examples), ("margin", leads, json_examples)]:
+    count = math.ceil(steps * forecaster.SHARES[kind] + 1) * batch
+    parts[kind] = make(rng.sample(rows, min(count, len(rows))), tokenizer)
+    print(f"{kind}: {forecaster.SHARES[kind]:.0%} of the steps, {len(parts[kind])} examples")
 
 # %% [markdown]
-# A step sees one kind only. In a mixed batch the loss is a mean over tokens, and the single token of a Yes/No row would drown among the many of a JSON row.
+# Look at one of the first kind. Its answer is one token, and the soft label beside it says how probable the other answer is.
 
 # %%
-from finetune_utils.betting import forecaster
+example = parts["yes_no"][0]
+print(tokenizer.decode(example["input_ids"]))
+print("soft label beside the answer:", [(tokenizer.decode([token]), round(p, 2)) for _, token, p in example["soft_labels"]])
 
-steps, batch = (4, 4) if small else (forecaster.FORECAST_STEPS, forecaster.FORECAST_BATCH)
+# %% [markdown]
+# Now the order. A step sees one kind only: in a mixed batch the loss is a mean over tokens, and the single token of a Yes/No row would drown among the many of a JSON row.
+
+# %%
 examples = mix(parts, forecaster.SHARES, steps * batch, block=batch)
-print(f"{steps} steps of {batch} examples, {sum(len(e['input_ids']) for e in examples):,} tokens; shares {forecaster.SHARES}")
+lengths = [sum(label != -100 for example in examples[i : i + batch] for label in example["labels"]) for i in range(0, len(examples), batch)]
+print(f"{steps} steps of {batch} examples, {sum(len(e['input_ids']) for e in examples):,} tokens")
+print("trained tokens in the first steps:", lengths[:10])
 
 # %% [markdown]
 # The tested version lives in `finetune_utils.betting.forecaster`, and it must give the same examples in the same order.
@@ -477,9 +486,11 @@ plots.digit_bars(by_digits.grid[0].flatten().numpy(), {"Yes/No": by_token, "stat
 # measure how far the outcomes lie from the stated center, and take the width that holds `80` of `100` of them. That is split conformal prediction.
 
 # %%
+from finetune_utils.betting.forecasts import read_margins
+
 margin_games = 24 if small else 400  # so many games of each season
 dev_some = some_games(dev_games, margin_games)
-said_dev, dev_texts = forecaster.read_margins(reader, tokenizer, dev_some)
+said_dev, dev_texts = read_margins(reader, tokenizer, dev_some)
 repaired = conformal_half_width(dev_some["home_lead"] - said_dev.estimates, level=0.8)
 print("first answer:", dev_texts[0], "and the margin was", dev_some["home_lead"][0])
 print(f"half width taught {half_width:.1f} points; conformal half width from {len(dev_some)} games of 2023-24: {repaired:.1f} points")
@@ -492,7 +503,9 @@ print(f"half width taught {half_width:.1f} points; conformal half width from {le
 # The three readings of all test games, and the Yes/No reading of the same games from the other team's side. `read_forecaster` does for a season what you just did for one game.
 
 # %%
-said = forecaster.read_forecaster(reader, tokenizer, test_games)
+from finetune_utils.betting.forecasts import read_forecaster
+
+said = read_forecaster(reader, tokenizer, test_games)
 home, away = said.yes_no, said.swapped
 won, days = test_games["home_won"].to_numpy(), test_games["date"]
 print(f"valid JSON: {said.reading.valid_share:.1%} of {len(said.texts)} answers. The first three:", *said.texts[:3], sep="\n")
@@ -584,7 +597,7 @@ from finetune_utils.betting.scoring import interval_score
 from finetune_utils.evaluation import rate
 
 test_some = some_games(test_games, margin_games)
-said_margin, _ = forecaster.read_margins(reader, tokenizer, test_some)
+said_margin, _ = read_margins(reader, tokenizer, test_some)
 lead, center = test_some["home_lead"].to_numpy(), np.array(said_margin.estimates)
 ends = np.array([(a.low, a.high) if a else (0.0, 0.0) for a in said_margin.answers])
 kinds = {"stated": (ends[:, 0], ends[:, 1]), "repaired on 2023-24": (center - repaired, center + repaired)}
@@ -787,7 +800,7 @@ from finetune_utils.betting.larger import encoder_forecaster, encoder_probabilit
 
 ENCODER = "tiny"  # "microsoft/SportsBERT" fetches the real one from the hub; then take a few hundred steps
 encoder, encoder_tokenizer = encoder_forecaster(ENCODER)
-losses = train_encoder(encoder, encoder_tokenizer, first, steps=8)
+losses = train_encoder(encoder, encoder_tokenizer, random.Random(0).sample(wins, 64), steps=8)
 by_encoder = encoder_probabilities(encoder, encoder_tokenizer, [r["question"] for r in home_rows[:8]])
 print(f"encoder {ENCODER}: loss {losses[0]:.3f} to {losses[-1]:.3f}; first probabilities {[round(float(p), 2) for p in by_encoder[:3]]}")
 
@@ -800,7 +813,7 @@ import importlib.util
 from finetune_utils.betting.larger import train_larger
 
 if PROFILE == "gpu" and importlib.util.find_spec("bitsandbytes"):
-    seven, seven_tokenizer, seven_result = train_larger("mistralai/Mistral-7B-v0.1", first, steps=60)
+    seven, seven_tokenizer, seven_result = train_larger("mistralai/Mistral-7B-v0.1", random.Random(0).sample(wins, 480), steps=60)
     print(f"Mistral-7B: {seven_result.seconds:.0f} s for {seven_result.steps} steps")
 else:
     print("This needs PROFILE = \"gpu\", a GPU and bitsandbytes: the cell did nothing.")
@@ -809,7 +822,9 @@ else:
 # ## Check your run
 
 # %%
-scores = forecaster.score_forecasts(said, test_games, data)
+from finetune_utils.betting.forecasts import score_forecasts, score_margins
+
+scores = score_forecasts(said, test_games, rungs) | score_margins(said_margin, test_some, said_dev, dev_some)
 numbers = {key: value for key, value in scores.items() if not key.endswith("games")}
 numbers |= {f"dev_{name.lower().replace(' ', '_')}": brier(p, dev_games["home_won"]) for name, p in on_dev.items()}
 numbers |= {f"leak_{name.replace(' ', '_')}": brier(p, leak_won) for name, p in leaky.items()}
@@ -820,9 +835,7 @@ course.check_run(
     "lesson07", profile, **numbers, same_past=same_past, same_examples=same_examples, elo_by_hand_gap=elo_gap_to_package,
     home_edge=elo.home_edge, carry_over=elo.carry_over, shuffled=float(np.mean(shuffled)), rounded_brier=brier(rounded, dev_games["home_won"]),
     teacher_brier=brier(teacher(test_games), won), teacher_correlation=copied, ece=ece(home, won), ece_if_perfect=ece_null(home)[0],
-    steps_up=steps_up, margin_valid=said_margin.valid_share, margin_half_width=repaired,
-    margin_coverage=covered["repaired on 2023-24"].estimate, margin_stated_coverage=covered["stated"].estimate,
-    value_bet_return=float(returns[0.0]), kelly_median=float(np.median(paths["full Kelly"][:, -1])), training_seconds=result.seconds,
+    steps_up=steps_up, value_bet_return=float(returns[0.0]), kelly_median=float(np.median(paths["full Kelly"][:, -1])), training_seconds=result.seconds,
 )
 
 # %% [markdown]
