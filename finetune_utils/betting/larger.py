@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, Trainer, TrainingArguments
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+)  # fmt: skip
 
 from ..data import load_rows
 from ..errors import UserError, out_of_memory
@@ -21,6 +28,7 @@ from ..models import load_tokenizer
 from ..training import TrainResult, TrainSettings, train
 from .games import Game, check_games
 from .questions import NAMES
+from .readings import yes_no_words
 from .teaching import yes_no_examples
 
 SPORTSETT = "GEM/sportsett_basketball"
@@ -112,6 +120,7 @@ def train_encoder(
             save_strategy="no", report_to=[], disable_tqdm=True, seed=seed, use_cpu=model.device.type == "cpu",
         )  # fmt: skip
         trainer = Trainer(model=model, args=arguments, train_dataset=examples, processing_class=tokenizer)
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
     model.eval()
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -145,5 +154,5 @@ def train_larger(
     model, tokenizer = load_4bit(name)
     tuned = add_lora(model, rank=rank)
     settings = TrainSettings(max_steps=steps, batch_size=batch_size, learning_rate=rate)
-    result = train(tuned, tokenizer, yes_no_examples(rows, tokenizer), settings)
+    result = train(tuned, tokenizer, yes_no_examples(rows, tokenizer, words=yes_no_words(tokenizer)), settings)
     return tuned, tokenizer, result

@@ -733,11 +733,12 @@ for minimum in (0.0, 0.05, 0.10):
     profits = np.concatenate([b.profit[b.side != 0] for b in bets])
     returns[minimum] = profits.mean()
     spread = np.std([b.roi for b in bets])
-    print(f"advantage above {minimum:.0%}: {len(profits) / len(bets):.0f} bets a season, believed {claimed.mean():+.1%} a bet, got {profits.mean():+.1%} (one season: ± {spread:.1%})")
+    print(f"above {minimum:3.0%}: {len(profits) / len(bets):.0f} bets a season, believed {claimed.mean():+.1%} a bet, got {profits.mean():+.1%} (single seasons vary by ± {spread:.1%})")
+print(f"what a bet at a right price with this vig loses on average: {-VIG / (1 + VIG):+.1%}")
 
 # %% [markdown]
-# A larger believed advantage did not help. Where model and bookmaker disagree most, the model is most wrong: the "advantage" is its error. And look at the spread of one season. Luck hides the loss for a long time,
-# so one good season proves nothing.
+# A larger believed advantage does not help. Where model and bookmaker disagree most, the model is most wrong: the "advantage" is its error, and the loss is the vig. And look at how much single seasons vary. Luck hides the loss
+# for a long time, so one good season proves nothing.
 #
 # Now with stakes by Kelly's rule, in full and in parts:
 
