@@ -320,12 +320,12 @@ from finetune_utils.prompts import chat_prompt
 
 model, tokenizer = load_model(profile.model)
 few = some_games(dev_games, max(4, profile.generate_rows // 2))
-asked = win_rows(few, teacher(few), sides=(1,))
-examples = some_games(train_games, 4)
-solved = [(r["question"], row_answer(r)) for r in win_rows(examples, teacher(examples), sides=(1,))]
+few_rows = win_rows(few, teacher(few), sides=(1,), wording=0)
+four = some_games(train_games, 4)
+solved = [(r["question"], row_answer(r)) for r in win_rows(four, teacher(four), sides=(1,), wording=0)]
 task = 'Answer with JSON only: {"probability": p, "confidence_interval": [low, high]}, numbers between 0 and 1.'
-prompts = {"zero-shot": [chat_prompt(tokenizer, r["question"], system=task) for r in asked],
-           "few-shot": [chat_prompt(tokenizer, r["question"], system=task, examples=solved) for r in asked]}
+prompts = {"zero-shot": [chat_prompt(tokenizer, r["question"], system=task) for r in few_rows],
+           "few-shot": [chat_prompt(tokenizer, r["question"], system=task, examples=solved) for r in few_rows]}
 
 # %%
 from finetune_utils.betting.readings import stated, yes_no
@@ -348,9 +348,9 @@ for name, (reading, _) in first_tries.items():
     valid = [a.estimate for a in reading.answers if a is not None]
     told = f"{len(set(valid))} different numbers in {len(valid)} valid answers"
     print(f"{name}: Brier {brier(reading.estimates, few_won):.3f}; {told}; most frequent problems {wrong}")
-first_p, first_mass = yes_no(untuned, tokenizer, [yes_no_prompt(r, tokenizer) for r in asked])
+first_p, first_mass = yes_no(untuned, tokenizer, [yes_no_prompt(r, tokenizer) for r in few_rows])
 print(f"Yes/No token: Brier {brier(first_p, few_won):.3f}; Yes and No together get {first_mass.mean():.0%} of the probability")
-print(f"on the same {len(asked)} games: home rate {brier(rungs['home rate'](few), few_won):.3f}, Elo {brier(rungs['Elo'](few), few_won):.3f}")
+print(f"on the same {len(few)} games: home rate {brier(rungs['home rate'](few), few_won):.3f}, Elo {brier(rungs['Elo'](few), few_won):.3f}")
 
 # %% [markdown]
 # Few games, so the scores are rough. The point is another one: examples in the prompt can teach the form. They do not teach how much an Elo difference is worth.
@@ -480,6 +480,21 @@ print(text[0])
 plots.digit_bars(by_digits.grid[0].flatten().numpy(), {"Yes/No": by_token, "stated": by_text.estimates[0], "mean of the digits": by_digits.expected[0].item()})
 
 # %% [markdown]
+# The first tries of the untuned model were on dev games. Here they are in one table with the tuned model on the same games, and with the mistake of certain answers: the regression, rounded to 0 or 1.
+
+# %%
+tuned_json = stated(reader, tokenizer, [json_prompt(r, tokenizer) for r in few_rows])[0]
+tries = {"home rate": rungs["home rate"](few), "rounded regression": (rungs["regression"](few) > 0.5).astype(float), "Elo": rungs["Elo"](few)}
+tries |= {name: np.array(reading.estimates) for name, (reading, _) in first_tries.items()} | {"untuned Yes/No": first_p.double().numpy()}
+tries |= {"tuned stated": np.array(tuned_json.estimates)}
+tries |= {"tuned Yes/No": yes_no(reader, tokenizer, [yes_no_prompt(r, tokenizer) for r in few_rows])[0].double().numpy()}
+table = [{"forecaster": name, "Brier": f"{brier(p, few_won):.3f}",
+          "minus home rate [95 %]": "-" if name == "home rate" else str(paired_brier(p, tries["home rate"], few_won, few["date"]))} for name, p in tries.items()]
+course.show_table(table, caption=f"The same {len(few)} games of 2023-24 for all; invalid answers count as 0.5")
+
+# %% [markdown]
+# Few games, wide intervals: this table ranks nobody who is close. The study further down has more games for the untuned model and the other targets.
+#
 # ## Before the test: one repair on the dev season
 #
 # The model also states margins with an interval that should hold `80` of `100` outcomes. Unlike the range of prices this can be checked: a margin lies inside or outside. Ask for margins in 2023-24,
@@ -670,19 +685,29 @@ course.show_table(checks, width=36)
 #
 # ## What the stored study adds
 #
-# One run is one draw. `make study NAME=forecaster` trains with three seeds, with the other targets, and two controls: shuffled outcomes, and features that leak.
+# One run is one draw. `make study NAME=forecaster` trains with three seeds, then with the other targets, and with two controls: shuffled outcomes, and a leaky feature in the text. **Predict** the Brier score of the model that was taught
+# outcomes as text, and of the two controls.
 
 # %%
 from finetune_utils.results import ROOT
 
 has_study = (ROOT / "notebooks" / "studies" / "forecaster.json").is_file()
 study = course.stored("study.forecaster")["rows"] if has_study else []
+readings = {"yes_no_brier": "Yes/No", "stated_brier": "stated", "digits_brier": "digits", "yes_no_slope": "slope", "valid": "valid JSON"}
+table = []
 for line in study:
-    print(line)
-if not study:
-    print("No rows of this study are stored yet.")
+    what = line.get("control") or line.get("target") or "forecaster"
+    found = {name: f"{line[key]:.3f}" if line.get(key) is not None else "-" for key, name in readings.items()}
+    table.append({"taught": what, "seed": line.get("seed", "-")} | found)
+if table:
+    course.show_table(table, caption="Stored: Brier scores of each reading, one row a run ('-': not read)")
+else:
+    print("No rows of this study are stored yet: the lesson claims nothing about the other targets.")
 
 # %% [markdown]
+# How to read it, once there are rows: the spread between seeds is what you may expect of your own run. The leaky control must look better than any honest forecaster, and the shuffled one no better than the home rate. If your own project has
+# a row that looks like the leaky one, you know what to do.
+#
 # ## What a bettor would have got
 #
 # A bookmaker turns probabilities into prices and keeps a share, the *vig*. Decimal odds of `2.00` pay back twice the stake. By hand: a fair coin would be priced `2.00` on both sides; with a vig, both are less.
