@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..data import DATA_DIR
 from ..errors import UserError
+from ..generation import fast_copy
 from ..lora import add_lora
 from ..models import DEFAULT_MODEL, load_model
 from ..tokenization import Example
@@ -127,8 +128,11 @@ def forecaster_examples(
     wins = win_rows(data.train, data.labels)
     rng = random.Random(seed)
 
-    def _some(rows: list[Row], share: float) -> list[Row]:  # only what is used is tokenized
-        return rng.sample(rows, min(len(rows), math.ceil(steps * share + 1) * batch_size))
+    def _some(rows: list[Row], share: float) -> list[Row]:
+        """Whole games, both sides next to each other, and no more of them than `steps` need."""
+        wanted = math.ceil(steps * share + 1) * batch_size
+        starts = rng.sample(range(0, len(rows), 2), min(len(rows), wanted) // 2)
+        return [row for start in starts for row in rows[start : start + 2]]
 
     if target == TARGETS[0]:
         margins = margin_rows(data.train, data.margins, data.half_width)
@@ -169,10 +173,16 @@ def train_forecaster(
     return tuned, tokenizer, result
 
 
+def untuned(model_name: str = DEFAULT_MODEL) -> tuple[Any, Any]:
+    """The untuned model and its tokenizer, with the weights in the format in which the forecaster's are kept."""
+    model, tokenizer = load_model(model_name, say=lambda message: None)
+    return fast_copy(model), tokenizer
+
+
 def score_forecaster(
     model: Any, tokenizer: Any, data: ForecastData, season: str = "dev", games: int | None = None,
     swapped: int | None = 200, answers: int | None = None, digits: int | None = 200, margins: int | None = 300,
-    progress: bool | None = False,
+    shots: Sequence[Row] = (), progress: bool | None = False,
 ) -> dict[str, float]:  # fmt: skip
     """Take all readings on the judged games of a season and score them (see `score_forecasts`, `score_margins`).
 
@@ -180,12 +190,13 @@ def score_forecaster(
         season: `dev` for choices; `test` once. Margins of `test` are repaired on `dev`, those of `dev` on every other
             game of it.
         games, swapped, answers, digits, margins: so many games at most of each kind (None: all, 0: none).
+        shots: solved win rows before every win question (see `read_forecaster`).
 
     Raises:
         UserError: another season, or too few games for an interval.
     """
     table = some_games(data.season(season), games)
-    forecasts = read_forecaster(model, tokenizer, table, swapped, answers, digits, progress)
+    forecasts = read_forecaster(model, tokenizer, table, swapped, answers, digits, shots, progress)
     values = score_forecasts(forecasts, table, data.ladder)
     if margins == 0:
         return values

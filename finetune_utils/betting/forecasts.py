@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from .answers import Reading
+from .answers import Reading, row_answer
 from .baselines import Forecaster
 from .questions import Row, margin_rows, win_rows
 from .readings import YES_NO, digit_distribution, stated, yes_no
@@ -43,26 +43,29 @@ class Forecasts:
 
 def read_forecaster(
     model: Any, tokenizer: Any, table: pd.DataFrame, swapped: int | None = None, answers: int | None = None,
-    digits: int | None = None, progress: bool | None = False,
+    digits: int | None = None, shots: Sequence[Row] = (), progress: bool | None = False,
 ) -> Forecasts:  # fmt: skip
     """Take all readings of one model: Yes/No on every game, the others on so many games of the season (None: all).
 
-    Training wordings vary; here all rows have the first one. `model` may be a `fast_copy`.
+    Training wordings vary; here all rows have the first one. `shots` are win rows that stand solved before every question
+    (few-shot prompting of an untuned model). `model` may be a `fast_copy`.
     """
     even = np.full(len(table), 0.5)  # asking needs no reference answer
     home, away = (win_rows(table, even, (side,), wording=0) for side in (1, -1))
     written: list[tuple[Reading, list[str]]] = []
+    solved = "".join(f"{yes_no_prompt(row, tokenizer)}{YES_NO[1 - row['outcome']]}\n\n" for row in shots)
+    solved_json = "".join(f"{json_prompt(row, tokenizer)} {row_answer(row)}\n\n" for row in shots)
 
     def _yes_no(rows: list[Row]) -> Any:
-        prompts = [yes_no_prompt(row, tokenizer) for row in rows]
+        prompts = [solved + yes_no_prompt(row, tokenizer) for row in rows]
         return yes_no(model, tokenizer, prompts, YES_NO, progress=progress)[0]
 
     def _digits(rows: list[Row]) -> Any:
-        prompts = [json_prompt(row, tokenizer) for row in rows]
+        prompts = [solved_json + json_prompt(row, tokenizer) for row in rows]
         return digit_distribution(model, tokenizer, prompts, progress=progress).expected
 
     def _stated(rows: list[Row]) -> Any:
-        prompts = [json_prompt(row, tokenizer) for row in rows]
+        prompts = [solved_json + json_prompt(row, tokenizer) for row in rows]
         written.append(stated(model, tokenizer, prompts, "win", ANSWER_TOKENS, progress=progress))
         return written[0][0].estimates
 

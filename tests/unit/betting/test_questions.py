@@ -49,19 +49,31 @@ def game_row(**changes):
 
 
 def test_the_text_tells_both_sides_the_same_story():
-    assert describe(game_row(), 1) == "Lakers (home) vs Warriors. Elo +85: clearly stronger. Points +4. They are tired."
-    assert describe(game_row(), -1) == "Warriors (away) vs Lakers. Elo -85: clearly weaker. Points -4. Tired."
-    assert describe(game_row(neutral=True), 1).startswith("Lakers (neutral) vs Warriors")
-    assert describe(game_row(), 1, {"LAL": "Team A", "GSW": "Team B"}).startswith("Team A (home) vs Team B.")
-    assert describe(game_row(home="XYZ"), 1).startswith("XYZ (home)")
+    assert describe(game_row(), 1) == "Home. They are tired. Points +4. Elo +85: clearly stronger."
+    assert describe(game_row(), -1) == "Away. Tired. Points -4. Elo -85: clearly weaker."
+    assert describe(game_row(neutral=True), -1).startswith("Neutral. Tired.")
 
 
 def test_only_what_is_unusual_is_told():
-    assert describe(game_row(tired_gap=0), 1).endswith("Points +4.")
-    assert describe(game_row(tired_gap=0, home_games=14), 1).endswith("Points +4. Early season.")
-    assert describe(game_row(tired_gap=0, home_games=14), -1).endswith("Points -4.")
-    assert describe(game_row(tired_gap=0, away_games=75), -1).endswith("Points -4. Last week.")
-    assert describe(game_row(leak_unshifted_form=7.6), 1).endswith("Points +4. Last three +8. They are tired.")
+    rested = game_row(tired_gap=0)
+    assert describe(rested, 1) == "Home. Points +4. Elo +85: clearly stronger."
+    assert describe(rested | {"home_games": 14}, 1).startswith("Home. Early season. Points")
+    assert describe(rested | {"home_games": 14}, -1).startswith("Away. Points")
+    assert describe(rested | {"away_games": 75}, -1).startswith("Away. Last week. Points")
+    assert describe(rested | {"leak_unshifted_form": 7.6}, -1).startswith("Away. Last three -8. Points")
+
+
+def test_a_question_names_both_teams_and_then_says_what_was_known(season):
+    row = season.iloc[[0]].assign(home="LAL", away="GSW", neutral=False)
+    home, away = win_rows(row, [0.6], wording=0)
+    assert home["question"].startswith("Will the Lakers beat the Warriors? Home.")
+    assert away["question"].startswith("Will the Warriors beat the Lakers? Away.")
+    other = {"LAL": "Team A", "GSW": "Team B"}
+    assert win_rows(row, [0.6], wording=1, names=other)[0]["question"].startswith(
+        "Do the Team A win against the Team B?"
+    )
+    unknown = win_rows(row.assign(home="XYZ"), [0.6], wording=0)[0]
+    assert unknown["question"].startswith("Will the XYZ beat the Warriors?")
 
 
 def test_words_for_strength_are_symmetric():
@@ -112,11 +124,16 @@ def test_wordings_vary_and_can_be_fixed(table, season, kind):
         "margin": lambda w: margin_rows(season, [2] * 60, 17, wording=w),
         "next_ten": lambda w: next_ten_rows(table[table["season"] == 2021].head(400), 50, wording=w),
     }[kind]
-    endings = [re.sub(r".*[.] ", "", row["question"]) for row in make(None)]
-    assert len({re.sub("|".join(NAMES.values()), "T", e) for e in endings}) == 4
-    fixed = {re.sub("|".join(NAMES.values()), "T", re.sub(r".*[.] ", "", row["question"])) for row in make(2)}
-    assert len(fixed) == 1
-    assert all(question.endswith("?") for question in endings)
+    teams = "|".join(NAMES.values())
+
+    def asked(row):
+        text = row["question"]
+        question = re.sub(r".*[.] ", "", text) if kind == "next_ten" else text[: text.index("?") + 1]
+        return re.sub(teams, "T", question)
+
+    assert len({asked(row) for row in make(None)}) == 4
+    assert len({asked(row) for row in make(2)}) == 1
+    assert all(asked(row).endswith("?") for row in make(None))
 
 
 def test_the_wording_of_a_row_does_not_depend_on_its_neighbors(season):
