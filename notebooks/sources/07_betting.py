@@ -107,7 +107,7 @@ from finetune_utils.betting.forecasts import some_games
 train_games, dev_games, test_games = (judged(features, seasons) for seasons in (TRAIN, DEV, TEST))
 small = PROFILE == "smoke"
 if small:  # a handful of games, at equal distances
-    train_games, dev_games, test_games = (some_games(part, n) for part, n in [(train_games, 300), (dev_games, 24), (test_games, 24)])
+    train_games, dev_games, test_games = (some_games(part, n) for part, n in [(train_games, 300), (dev_games, 12), (test_games, 16)])
 print(f"train {len(train_games):,}, dev {len(dev_games):,}, test {len(test_games):,} games")
 
 # %% [markdown]
@@ -319,7 +319,7 @@ from finetune_utils.models import load_model
 from finetune_utils.prompts import chat_prompt
 
 model, tokenizer = load_model(profile.model)
-few = some_games(dev_games, max(4, profile.generate_rows // 2))
+few = some_games(dev_games, 2 if small else profile.generate_rows // 2)
 few_rows = win_rows(few, teacher(few), sides=(1,), wording=0)
 four = some_games(train_games, 4)
 solved = [(r["question"], row_answer(r)) for r in win_rows(four, teacher(four), sides=(1,), wording=0)]
@@ -395,7 +395,7 @@ expected_margins = cross_fit(train_games, TEACHER, fit_margin, Regression.score)
 half_width = conformal_half_width(train_games["home_lead"] - expected_margins, level=0.8)
 wins, leads = win_rows(train_games, soft_labels), margin_rows(train_games, expected_margins, half_width)
 print(f"{len(wins):,} win questions and {len(leads):,} margin questions (both sides of each game)")
-print(leads[0]["question"].split(". ")[-1], row_answer(leads[0]))
+print(leads[0]["question"], row_answer(leads[0]))
 
 # %% [markdown]
 # ## Train
@@ -503,7 +503,7 @@ course.show_table(table, caption=f"The same {len(few)} games of 2023-24 for all;
 # %%
 from finetune_utils.betting.forecasts import read_margins
 
-margin_games = 24 if small else 400  # so many games of each season
+margin_games = 8 if small else 400  # so many games of each season
 dev_some = some_games(dev_games, margin_games)
 said_dev, dev_texts = read_margins(reader, tokenizer, dev_some)
 repaired = conformal_half_width(dev_some["home_lead"] - said_dev.estimates, level=0.8)
@@ -640,11 +640,11 @@ print("P(home win) as Elo goes from -240 to +240:", *[f"{p:.2f}" for p in climb]
 print(f"{steps_up} of {len(climb) - 1} steps go up")
 
 # %% [markdown]
-# Does it use what it may remember about teams? Ask about "Team A" and "Team B" instead. If the names mattered, the answers would move and the score would get worse.
+# Does it use what it may remember about teams? Call them "Reds" and "Blues" instead. If the names mattered, the answers would move and the score would change.
 
 # %%
-some = range(0, len(test_games), 3 if small else 9)
-letters = [win_rows(test_games.iloc[[i]], [0.5], (1,), 0, {test_games.home[i]: "Team A", test_games.away[i]: "Team B"})[0] for i in some]
+some = range(0, len(test_games), 4 if small else 9)
+letters = [win_rows(test_games.iloc[[i]], [0.5], (1,), 0, {test_games.home[i]: "Reds", test_games.away[i]: "Blues"})[0] for i in some]
 nameless = yes_no(reader, tokenizer, [yes_no_prompt(r, tokenizer) for r in letters])[0].double().numpy()
 print(f"{len(some)} games without names: median change {np.median(abs(nameless - home[some])):.3f}; "
       f"Brier {brier(nameless, won[some]):.4f}, with names {brier(home[some], won[some]):.4f}")
@@ -685,8 +685,8 @@ course.show_table(checks, width=36)
 #
 # ## What the stored study adds
 #
-# One run is one draw. `make study NAME=forecaster` trains with three seeds, then with the other targets, and with two controls: shuffled outcomes, and a leaky feature in the text. **Predict** the Brier score of the model that was taught
-# outcomes as text, and of the two controls.
+# One run is one draw. `make study NAME=forecaster` trains with three seeds, then on one kind of example only: soft or hard labels on Yes/No, the teacher's probability or the outcome as text. It asks the untuned model with and without examples, and
+# it has two controls: shuffled outcomes, and a leaky feature in the text. **Predict** the Brier score of the outcome as text, and of the two controls.
 
 # %%
 from finetune_utils.results import ROOT
@@ -696,16 +696,15 @@ study = course.stored("study.forecaster")["rows"] if has_study else []
 readings = {"yes_no_brier": "Yes/No", "stated_brier": "stated", "digits_brier": "digits", "yes_no_slope": "slope", "valid": "valid JSON"}
 table = []
 for line in study:
-    what = line.get("control") or line.get("target") or "forecaster"
-    found = {name: f"{line[key]:.3f}" if line.get(key) is not None else "-" for key, name in readings.items()}
-    table.append({"taught": what, "seed": line.get("seed", "-")} | found)
+    found = {name: f"{line[key]:.4f}" if key in line else "-" for key, name in readings.items()}
+    table.append({"run": line["name"], "seed": line["seed"], "games": line["yes_no_games"]} | found)
 if table:
     course.show_table(table, caption="Stored: Brier scores of each reading, one row a run ('-': not read)")
 else:
     print("No rows of this study are stored yet: the lesson claims nothing about the other targets.")
 
 # %% [markdown]
-# How to read it, once there are rows: the spread between seeds is what you may expect of your own run. The leaky control must look better than any honest forecaster, and the shuffled one no better than the home rate. If your own project has
+# How to read it, once there are rows: not every run was scored on all games. The spread between seeds is what you may expect of your own run. The leaky control must look better than any honest forecaster, and the shuffled one no better than the home rate. If your own project has
 # a row that looks like the leaky one, you know what to do.
 #
 # ## What a bettor would have got
@@ -745,7 +744,7 @@ def season(seed):
     return price(fair, VIG), (rng.random(len(fair)) < fair).astype(int)
 
 
-many = [season(seed) for seed in range(200 if PROFILE != "smoke" else 5)]
+many = [season(seed) for seed in range(200)]
 
 # %% [markdown]
 # **Predict:** the bettor asks for an advantage of `0`, `5` and `10` percent before betting. Who loses least?
