@@ -86,8 +86,6 @@ course.show_table(features[shown].iloc[[1200, 1201, 1202]].round(2).to_dict("rec
 # %%
 import random
 
-from finetune_utils.betting.features import LEAKS
-
 
 def recomputed(number):
     past = [game for game in games if game.date < games[number].date]
@@ -215,7 +213,7 @@ course.show_table(table, caption=f"Dev season 2023-24, {len(won):,} games; inter
 # %% [markdown]
 # The last column compares two forecasters on the same games, so what is luck for both drops out. Whole days are resampled: the games of an evening may share what was special about it.
 #
-# Most of a game is chance. Bookmakers, who know about injuries and line-ups, reach a Brier score of about `0.20`. So remember two numbers: the home rate near `0.25`, and the regression near `0.21`.
+# Most of a game is chance. Bookmakers, who know about injuries and line-ups, reach a Brier score of about `0.20` (closing odds of 2007 to 2015). So remember two numbers: the home rate near `0.25`, and the regression near `0.21`.
 # Whoever reports less than `0.195` from box scores has probably found a leak.
 #
 # ## The leakage lab
@@ -223,6 +221,7 @@ course.show_table(table, caption=f"Dev season 2023-24, {len(won):,} games; inter
 # Switch one on. `unshifted_form` is version 1 from above, over three games. **Predict:** what does it do to the Brier score? And to the calibration plot?
 
 # %%
+from finetune_utils.betting.features import LEAKS
 from finetune_utils.betting.scoring import calibration_line, reliability
 
 with_leaks = feature_table(games, elo, leaks=tuple(LEAKS))
@@ -400,7 +399,8 @@ print(leads[0]["question"], row_answer(leads[0]))
 # %% [markdown]
 # ## Train
 #
-# The run has three kinds of examples: Yes/No with a soft label, JSON about winning, JSON about the margin. Each gets a share of the steps. Draw as many rows for each as its steps will use.
+# The run has three kinds of examples: Yes/No with a soft label, JSON about winning, JSON about the margin. Each gets a share of the steps. Draw as many games for each as its steps will use, with both sides
+# of a game next to each other.
 
 # %%
 import math
@@ -411,8 +411,9 @@ from finetune_utils.betting.teaching import json_examples, mix, yes_no_examples
 steps, batch = (4, 4) if small else (forecaster.FORECAST_STEPS, forecaster.FORECAST_BATCH)
 rng, parts = random.Random(0), {}
 for kind, rows, make in [("yes_no", wins, yes_no_examples), ("json", wins, json_examples), ("margin", leads, json_examples)]:
-    count = math.ceil(steps * forecaster.SHARES[kind] + 1) * batch
-    parts[kind] = make(rng.sample(rows, min(count, len(rows))), tokenizer)
+    wanted = math.ceil(steps * forecaster.SHARES[kind] + 1) * batch
+    starts = rng.sample(range(0, len(rows), 2), min(len(rows), wanted) // 2)
+    parts[kind] = make([row for start in starts for row in rows[start : start + 2]], tokenizer)
     print(f"{kind}: {forecaster.SHARES[kind]:.0%} of the steps, {len(parts[kind])} examples")
 
 # %% [markdown]
@@ -515,12 +516,13 @@ print(f"half width taught {half_width:.1f} points; conformal half width from {le
 #
 # ## The test season, once
 #
-# The three readings of all test games, and the Yes/No reading of the same games from the other team's side. `read_forecaster` does for a season what you just did for one game.
+# Yes/No and the stated number for all test games; the digits, and Yes/No asked from the other team's side, for some, at equal distances over the season. `read_forecaster` does for a season what you just did for one game.
 
 # %%
 from finetune_utils.betting.forecasts import read_forecaster
 
-said = read_forecaster(reader, tokenizer, test_games)
+some = 8 if small else 400
+said = read_forecaster(reader, tokenizer, test_games, swapped=some, digits=some)
 home, away = said.yes_no, said.swapped
 won, days = test_games["home_won"].to_numpy(), test_games["date"]
 print(f"valid JSON: {said.reading.valid_share:.1%} of {len(said.texts)} answers. The first three:", *said.texts[:3], sep="\n")
@@ -533,9 +535,8 @@ print("problems:", Counter(problem for _, problem in said.reading.problems).most
 
 # %%
 on_test = {name: rung(test_games) for name, rung in rungs.items()}
-on_test |= {"LM, Yes/No": home, "LM, stated": said.stated, "LM, digits": said.digits}
-read = ("LM, Yes/No", "LM, stated", "LM, digits")
-plots.ladder({name: (brier(p, won), paired_brier(p, on_test["home rate"], won, days)) for name, p in on_test.items()}, "home rate", read)
+on_test |= {"LM, Yes/No": home, "LM, stated": said.stated}
+plots.ladder({name: (brier(p, won), paired_brier(p, on_test["home rate"], won, days)) for name, p in on_test.items()}, "home rate", ("LM, Yes/No", "LM, stated"))
 
 # %%
 from finetune_utils.betting.scoring import ece, ece_null
@@ -555,16 +556,20 @@ course.show_table(table, caption=f"Test season 2024-25, {len(won):,} games")
 # Differences on the same games are what counts:
 
 # %%
-against = {}
-for name in read:
-    for rung in ("home rate", "Elo", "regression"):
-        against[name, rung] = paired_brier(on_test[name], on_test[rung], won, days)
-table = [{"reading": name} | {f"minus {rung}": str(against[name, rung]) for rung in ("home rate", "Elo", "regression")} for name in read]
+from finetune_utils.betting.forecasts import score_forecasts
+from finetune_utils.evaluation import Interval
+
+scores, against, table = score_forecasts(said, test_games, rungs), {}, []
+for name in ("yes_no", "stated", "digits"):
+    for rung in ("home_rate", "elo", "regression"):
+        against[name, rung] = Interval(*(scores[f"{name}_vs_{rung}{end}"] for end in ("", "_low", "_high")))
+    table.append({"reading": name, "games": scores[f"{name}_games"], "Brier": f"{scores[f'{name}_brier']:.4f}"}
+                 | {f"minus {rung}": str(against[name, rung]) for rung in ("home_rate", "elo", "regression")})
 course.show_table(table, caption="Brier differences, paired game by game, 95 % intervals by day; below 0 the language model is better")
 
 # %%
-for rung in ("home rate", "Elo", "regression"):
-    gap = against["LM, Yes/No", rung]
+for rung in ("home_rate", "elo", "regression"):
+    gap = against["yes_no", rung]
     verdict = ("better" if gap.estimate < 0 else "worse") if gap.excludes_zero else "no difference shown"
     print(f"Yes/No reading against {rung}: {verdict}")
 copied = np.corrcoef(home, teacher(test_games))[0, 1]
@@ -630,7 +635,8 @@ for name, (low, high) in kinds.items():
 
 # %%
 swap = home + away - 1
-print(f"p(home) + p(away) - 1: median {np.median(swap):+.3f}, median distance from 0 {np.median(abs(swap)):.3f}, largest {abs(swap).max():.3f}")
+both = np.flatnonzero(~np.isnan(swap))  # games that were asked about from both sides
+print(f"p(home) + p(away) - 1 in {len(both)} games: median {np.median(swap[both]):+.3f}, median distance from 0 {np.median(abs(swap[both])):.3f}")
 game = test_games.iloc[len(test_games) // 2].to_dict()
 sweep = pd.DataFrame([game | {"elo_gap": float(gap)} for gap in range(-240, 241, 40)])
 asked = win_rows(sweep, [0.5] * len(sweep), sides=(1,), wording=0)
@@ -643,11 +649,11 @@ print(f"{steps_up} of {len(climb) - 1} steps go up")
 # Does it use what it may remember about teams? Call them "Reds" and "Blues" instead. If the names mattered, the answers would move and the score would change.
 
 # %%
-some = range(0, len(test_games), 4 if small else 9)
-letters = [win_rows(test_games.iloc[[i]], [0.5], (1,), 0, {test_games.home[i]: "Reds", test_games.away[i]: "Blues"})[0] for i in some]
-nameless = yes_no(reader, tokenizer, [yes_no_prompt(r, tokenizer) for r in letters])[0].double().numpy()
-print(f"{len(some)} games without names: median change {np.median(abs(nameless - home[some])):.3f}; "
-      f"Brier {brier(nameless, won[some]):.4f}, with names {brier(home[some], won[some]):.4f}")
+places = range(0, len(test_games), 4 if small else 9)
+renamed = [win_rows(test_games.iloc[[i]], [0.5], (1,), 0, {test_games.home[i]: "Reds", test_games.away[i]: "Blues"})[0] for i in places]
+nameless = yes_no(reader, tokenizer, [yes_no_prompt(r, tokenizer) for r in renamed])[0].double().numpy()
+print(f"{len(places)} games with invented names: median change {np.median(abs(nameless - home[places])):.3f}; "
+      f"Brier {brier(nameless, won[places]):.4f}, with real names {brier(home[places], won[places]):.4f}")
 
 # %% [markdown]
 # ### Where is it good, and where not?
@@ -673,7 +679,7 @@ course.show_table(table, caption="Yes/No reading on parts of the test season")
 # %%
 errors = np.abs(home - won)
 home_rows, checks = win_rows(test_games, home, sides=(1,), wording=0), []
-for i in [*np.argsort(-errors)[:3], *np.argsort(np.abs(home - 0.5))[:2]]:
+for i in [*both[np.argsort(-errors[both])[:3]], *both[np.argsort(np.abs(home - 0.5)[both])[:2]]]:
     answer = said.reading.answers[i]
     checks.append({"question": home_rows[i]["question"], "answer": said.texts[i], "Yes/No": f"{home[i]:.2f}", "margin of the game": int(test_games.home_lead[i]),
                    "complete": "yes" if answer else "no", "coherent": "yes" if answer and abs(swap[i]) <= 0.05 and abs(answer.estimate - home[i]) <= 0.05 else "no"})
@@ -793,7 +799,7 @@ print(f"{real.count} bets on {len(won)} games; profit {real.roi:+.1%} a bet, sta
 # ### Nobody should bet on this
 #
 # * The model knows a handful of numbers about a game. A bookmaker knows those, and injuries, line-ups, travel and what everyone else bets.
-# * It was taught by a regression that anyone can fit in a second, and it does not beat it.
+# * It was taught by a regression that anyone can fit in a second. At best it repeats it.
 # * Prices include the vig. To break even, a forecast must be better than the price by more than that, on the very games where it disagrees.
 #
 # **This is not betting advice.** No number in this lesson is a reason to risk money.
@@ -847,11 +853,12 @@ else:
 # ## Check your run
 
 # %%
-from finetune_utils.betting.forecasts import score_forecasts, score_margins
+from finetune_utils.betting.forecasts import score_margins
 
-scores = score_forecasts(said, test_games, rungs) | score_margins(said_margin, test_some, said_dev, dev_some)
-numbers = {key: value for key, value in scores.items() if not key.endswith("games")}
-numbers |= {f"dev_{name.lower().replace(' ', '_')}": brier(p, dev_games["home_won"]) for name, p in on_dev.items()}
+kept = ("_brier", "_log_loss", "_slope", "_vs_home_rate", "_vs_elo", "_vs_regression", "_vs_home_rate_high", "_vs_elo_low", "_vs_elo_high")
+numbers = {key: value for key, value in scores.items() if key.endswith(kept) or key in ("valid", "inside", "swap_median", "swap_abs_median")}
+numbers |= {k: v for k, v in score_margins(said_margin, test_some, said_dev, dev_some).items() if k != "margin_games"}
+numbers |= {f"dev_{name.lower().replace(' ', '_')}": brier(on_dev[name], dev_games["home_won"]) for name in ("Elo", "regression")}
 numbers |= {f"leak_{name.replace(' ', '_')}": brier(p, leak_won) for name, p in leaky.items()}
 numbers |= {f"{name.replace('-', '_')}_valid": reading.valid_share for name, (reading, _) in first_tries.items()}
 
