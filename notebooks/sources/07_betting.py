@@ -588,7 +588,7 @@ plots.reliability({name: reliability(on_test[name], won) for name in ("Elo", "LM
 plots.right_and_wrong(home, won)
 
 # %% [markdown]
-# Two humps that overlap. That is not a defect: a forecaster who says `0.65` *should* be wrong in 35 of 100 such games. If right and wrong were far apart, you would look for a leak.
+# The two overlap. That is not a defect: a forecaster who says `0.65` *should* be wrong in 35 of 100 such games. If right and wrong were far apart, you would look for a leak.
 #
 # ### Which numbers does it like?
 #
@@ -855,8 +855,9 @@ else:
 # %%
 from finetune_utils.betting.forecasts import score_margins
 
-kept = ("_brier", "_log_loss", "_slope", "_vs_home_rate", "_vs_elo", "_vs_regression", "_vs_home_rate_high", "_vs_elo_low", "_vs_elo_high")
-numbers = {key: value for key, value in scores.items() if key.endswith(kept) or key in ("valid", "inside", "swap_median", "swap_abs_median")}
+kept = ("_brier", "valid", "inside", "_median", "yes_no_log_loss", "yes_no_slope", "stated_slope", "_vs_elo", "_vs_elo_low", "_vs_elo_high",
+        "yes_no_vs_home_rate", "yes_no_vs_home_rate_high", "stated_vs_home_rate_high", "yes_no_vs_regression")
+numbers = {key: value for key, value in scores.items() if key.endswith(kept) and not key.startswith("digits_vs")}
 numbers |= {k: v for k, v in score_margins(said_margin, test_some, said_dev, dev_some).items() if k != "margin_games"}
 numbers |= {f"dev_{name.lower().replace(' ', '_')}": brier(on_dev[name], dev_games["home_won"]) for name in ("Elo", "regression")}
 numbers |= {f"leak_{name.replace(' ', '_')}": brier(p, leak_won) for name, p in leaky.items()}

@@ -145,7 +145,9 @@ def spaced_tokenizer():
     trainer = trainers.BpeTrainer(
         vocab_size=300, special_tokens=["<unk>", "<s>", "</s>"], initial_alphabet=letters, show_progress=False
     )
-    inner.train_from_iterator(["Yes No Yes No Will the Hawks win? Yes or No: Yes", "Elo +85: clearly stronger."] * 9, trainer)
+    inner.train_from_iterator(
+        ["Yes No Yes No Will the Hawks win? Yes or No: Yes", "Elo +85: clearly stronger."] * 9, trainer
+    )
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="</s>", unk_token="<unk>"
     )

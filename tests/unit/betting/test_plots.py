@@ -91,7 +91,10 @@ def test_coverage_is_drawn_with_its_interval_even_when_it_is_poor(shown):
 def test_the_leakage_lab_shows_score_and_reliability_of_each_model(shown):
     plots.leakage_lab({"no leak": (0.25, BINS), "leak": (0.125, BINS[1:])})
     figure, sentence = told(shown)
-    assert sentence == "Brier scores: no leak 0.250 (1 of 2 bins inside the band), leak 0.125 (1 of 1 bins inside the band)."
+    assert (
+        sentence
+        == "Brier scores: no leak 0.250 (1 of 2 bins inside the band), leak 0.125 (1 of 1 bins inside the band)."
+    )
     assert [bar.get_height() for bar in figure.axes[0].patches] == [0.25, 0.125]
     assert len(figure.axes) == 3
 
