@@ -28,10 +28,10 @@ def new_figure(width: float = 6.5, height: float = 3.5, columns: int = 1, rows: 
 
 
 def small_png(figure: Figure) -> bytes:
-    """The figure as a PNG with a palette of 24 colors: a third of the size, and hardly a difference to the eye."""
+    """The figure as a PNG with a palette of 32 colors: a third of the size. Rare colors, such as that of a thin line, stay."""
     raw, small = io.BytesIO(), io.BytesIO()
     figure.savefig(raw, format="png")
-    image = Image.open(raw).convert("RGB").quantize(24, dither=Image.Dither.NONE)
+    image = Image.open(raw).convert("RGB").quantize(32, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     image.save(small, "png", optimize=True)
     return small.getvalue()
 
