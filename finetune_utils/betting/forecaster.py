@@ -32,9 +32,9 @@ from .teaching import json_examples, mix, yes_no_examples
 # Chosen on season 2023-24. What the text of a question tells is what its teacher knows, and no more.
 TEACHER = ("site", "elo_gap", "margin_gap", "tired_gap")
 SHARES = {"yes_no": 0.5, "json": 0.35, "margin": 0.15}
-FORECAST_RATE = 1e-3
-FORECAST_BATCH = 16
-FORECAST_STEPS = 110
+FORECAST_RATE = 1.5e-3
+FORECAST_BATCH = 8
+FORECAST_STEPS = 200
 FORECAST_RANK = 16
 # How the examples are taught. The first is the forecaster; the others are there to be compared with it.
 TARGETS = ("forecaster", "yes-no soft", "yes-no hard", "teacher text", "outcome text")
@@ -116,7 +116,8 @@ def forecaster_examples(
 ) -> list[Example]:  # fmt: skip
     """Training examples in their order, `steps` batches long; every batch is of one kind (see `mix`).
 
-    Each game is asked about from both sides. `target`: `forecaster` mixes Yes/No rows with soft labels, win rows in
+    Each game is asked about from both sides, one after the other: their labels sum to 1, so no batch pulls all answers
+    up or down. `target`: `forecaster` mixes Yes/No rows with soft labels, win rows in
     JSON and margin rows in JSON by `shares`; `yes-no soft`, `yes-no hard` (what happened as the label), `teacher text`
     (JSON with the teacher's p) and `outcome text` (JSON that states 0 or 1, the classic mistake) are of one kind only.
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -111,6 +112,19 @@ def test_every_batch_is_of_one_kind_and_the_kinds_keep_their_shares(data, tokeni
         assert sum(step == {kind} for step in steps) == pytest.approx(20 * share, abs=1)
 
 
+def test_both_sides_of_a_game_stand_next_to_each_other(data, tokenizer):
+    for target in ("forecaster", "yes-no soft", "teacher text"):
+        examples = forecaster_examples(data, tokenizer, 4, target=target, batch_size=4)
+        prompts = [
+            tokenizer.decode([t for t, label in zip(e["input_ids"], e["labels"], strict=True) if label == -100])
+            for e in examples
+        ]
+        for home, away in zip(prompts[::2], prompts[1::2], strict=True):
+            (own,), (other,) = (re.findall(r"Elo ([+-]\d+):", prompt) for prompt in (home, away))
+            assert int(own) == -int(other)
+            assert "Away." in away or "Neutral." in away
+
+
 def test_targets_differ_in_what_they_say(data, tokenizer):
     soft, hard, teacher, outcome = (
         forecaster_examples(data, tokenizer, 2, target=name)
@@ -169,6 +183,29 @@ def test_readings_stand_beside_their_games(data, tiny_model, tokenizer):
     np.testing.assert_allclose(whole.yes_no, read.yes_no, rtol=1e-5)
     np.testing.assert_allclose(whole.swapped[[0, 4]], read.swapped[[0, 4]], rtol=1e-4)
     assert whole.texts == []
+
+
+def test_solved_games_stand_before_the_question(data, tiny_model, tokenizer, monkeypatch):
+    asked = []
+    monkeypatch.setattr(forecasts, "yes_no", lambda m, t, prompts, *rest, **named: (asked.append(prompts), [0.5])[1:])
+    monkeypatch.setattr(
+        forecasts,
+        "stated",
+        lambda m, t, prompts, *rest, **named: (asked.append(prompts), read_answers(["x"]), ["x"])[1:],
+    )
+    rows = forecasts.win_rows(data.train.head(1), [0.7], wording=0)
+    table = data.dev.head(1)
+    read_forecaster(None, tokenizer, table, swapped=0, digits=0, shots=rows)
+    question = forecasts.win_rows(table, [0.5], (1,), wording=0)[0]["question"]
+    json_prompt, yes_no_prompt = (prompts[0] for prompts in asked)
+    won = data.train["home_won"][0]
+    solved = [
+        f"{row['question']}\nYes or No:{'Y' if y else 'N'}\n\n" for row, y in zip(rows, (won, 1 - won), strict=True)
+    ]
+    assert yes_no_prompt == "".join(solved) + question + "\nYes or No:"
+    answers = [forecasts.row_answer(row) for row in rows]
+    solved = [f"{row['question']}\nJSON: {answer}\n\n" for row, answer in zip(rows, answers, strict=True)]
+    assert json_prompt == "".join(solved) + question + "\nJSON:"
 
 
 def said(*texts):
