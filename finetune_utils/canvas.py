@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from PIL import Image
 
 from .hardware import under_run
 from .progress import in_notebook
@@ -26,14 +27,22 @@ def new_figure(width: float = 6.5, height: float = 3.5, columns: int = 1, rows: 
     return figure, axes
 
 
+def small_png(figure: Figure) -> bytes:
+    """The figure as a PNG with a palette of 32 colors: a third of the size. Rare colors, such as that of a thin line, stay."""
+    raw, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(raw, format="png")
+    image = Image.open(raw).convert("RGB").quantize(32, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    image.save(small, "png", optimize=True)
+    return small.getvalue()
+
+
 def show(figure: Figure, alt: str, sentence: str) -> None:
     """Display `figure` as a small PNG with alt text, close it, and print the sentence that reads it."""
     from IPython.display import display
 
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    picture = small_png(figure)
     plt.close(figure)
-    text = {"image/png": buffer.getvalue(), "text/plain": f"[figure: {alt}]"}
+    text = {"image/png": picture, "text/plain": f"[figure: {alt}]"}
     display(text, raw=True, metadata={"image/png": {"alt": alt}})
     print(sentence)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,6 +83,11 @@ def _continue(
     device = next(model.parameters()).device
     input_ids = torch.tensor([[pad] * (width - len(tokens)) + tokens for tokens in batch], device=device)
     mask = torch.tensor([[0] * (width - len(t)) + [1] * len(t) for t in batch], device=device)
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if "logits_to_keep" in inspect.signature(plain.forward).parameters:
+        # The position of the last token, not the usual number 1: a slice of the last states makes PyTorch copy the whole
+        # output layer for every row when its weights are frozen.
+        options = {**options, "logits_to_keep": torch.tensor([-1], device=device)}
     with torch.inference_mode():
         output = model.generate(
             input_ids=input_ids,

@@ -33,15 +33,15 @@ NAMES = {
 }  # fmt: skip
 WORDINGS = {
     "win": (
-        "Will the {team} win?",
-        "Do the {team} beat the {other}?",
-        "{team} to win?",
-        "Is this a {team} win?",
+        "Will the {team} beat the {other}?",
+        "Do the {team} win against the {other}?",
+        "{team} to win against {other}?",
+        "Is {team} vs {other} a {team} win?",
     ),
     "margin": (
-        "By how many points do the {team} win?",
-        "What is the {team} margin?",
-        "How far ahead do the {team} finish?",
+        "By how many points do the {team} beat the {other}?",
+        "What is the {team} margin against the {other}?",
+        "How far ahead of the {other} do the {team} finish?",
         "{team} minus {other}: how many points?",
     ),
     "next_ten": (
@@ -54,6 +54,8 @@ WORDINGS = {
 # On a logit scale, 90 % of the distance between Elo and a closing market price; more where ratings know least: early in a
 # season, and in its last week, when teams rest their players.
 RANGE, WIDE_RANGE, EARLY, LATE = 0.7, 1.0, 15, 75
+# Who plays for the second day in a row, where only one of them does.
+TIRED = {-1: "They are tired", 1: "Tired"}
 
 
 def strength(difference: float) -> str:
@@ -63,22 +65,24 @@ def strength(difference: float) -> str:
     return word if word == "evenly matched" else f"{word} {'stronger' if difference > 0 else 'weaker'}"
 
 
-def describe(game: Mapping[str, Any], side: int, names: dict[str, str] | None = None) -> str:
-    """What was known before a game, in some 40 tokens, seen from one side (1: the home team, -1: the away team).
+def describe(game: Mapping[str, Any], side: int) -> str:
+    """What was known before a game, in some 15 tokens, seen from one side (1: the home team, -1: the away team).
 
-    Differences rather than pairs of ratings, since a model that reads digit by digit subtracts badly; whole numbers, as
-    the digits behind the point change no forecast by a hundredth. `names` replaces the teams' names.
+    Short, since every token of every row is paid for: what hardly changes a forecast is left out, and what is usual (both
+    teams equally rested, the middle of a season) is not said. Differences rather than pairs of ratings, since a model that
+    reads digit by digit subtracts badly; whole numbers, as the digits behind the point change no forecast by a hundredth.
+    What matters most stands last, next to the answer. The leak `unshifted_form` (see `features.LEAKS`) is told where the
+    table has it.
     """
-    own, other = ("home", "away") if side == 1 else ("away", "home")
-    names = NAMES if names is None else names
-    place = "neutral" if game["neutral"] else own
-    elo, margin, recent = (round(side * game[f"{name}_gap"]) for name in ("elo", "margin", "recent"))
-    wins = round(100 * side * game["win_share_gap"])
-    return (
-        f"{names.get(game[own], game[own])} ({place}) vs {names.get(game[other], game[other])}, "
-        f"game {int(game[f'{own}_games']) + 1}. Elo {elo:+d}: {strength(elo)}. Margin {margin:+d}, last ten {recent:+d}, "
-        f"wins {wins:+d}%. Rest {int(game[f'{own}_rest'])} vs {int(game[f'{other}_rest'])}."
-    )
+    own = "home" if side == 1 else "away"
+    elo, margin, tired = (round(side * game[f"{name}_gap"]) for name in ("elo", "margin", "tired"))
+    played = int(game[f"{own}_games"])
+    parts = ["Neutral" if game["neutral"] else own.capitalize()]
+    parts += ["Early season"] if played < EARLY else ["Last week"] if played >= LATE else []
+    parts += [TIRED[tired]] if tired else []
+    if "leak_unshifted_form" in game:
+        parts.append(f"Last three {round(side * game['leak_unshifted_form']):+d}")
+    return ". ".join([*parts, f"Points {margin:+d}", f"Elo {elo:+d}: {strength(elo)}."])
 
 
 def price_range(p: float, games: int) -> tuple[float, float]:
@@ -178,7 +182,7 @@ def _row(game: Mapping[str, Any], kind: str, side: int, wording: int | None, nam
         team=known.get(game[own], game[own]), other=known.get(game[other], game[other])
     )
     return {
-        "id": number, "question": f"{describe(game, side, names)} {ask}", "kind": kind, "game": game["id"],
+        "id": number, "question": f"{ask} {describe(game, side)}", "kind": kind, "game": game["id"],
         "date": game["date"], "season": int(game["season"]), "side": side,
     }  # fmt: skip
 

@@ -21,6 +21,21 @@ YES_NO = (" Yes", " No")
 OPENING = ' {"probability": 0.'  # what the first digit of a stated probability follows
 
 
+def yes_no_words(tokenizer: Any) -> tuple[str, str]:
+    """The words of a Yes/No answer: with a space before them, or without where the tokenizer puts it in by itself (Mistral's).
+
+    Raises:
+        UserError: in this tokenizer they are several tokens either way.
+    """
+    try:
+        choice_tokens(YES_NO, tokenizer)
+        return YES_NO
+    except UserError:
+        bare = ("Yes", "No")
+        choice_tokens(bare, tokenizer)
+        return bare
+
+
 def yes_no(
     model: Any, tokenizer: Any, prompts: Sequence[str], words: tuple[str, str] = YES_NO, batch_tokens: int = 4096,
     progress: bool | None = False,
@@ -136,7 +151,9 @@ def _last_logits(
                     attention_mask=mask,
                     position_ids=positions,
                     use_cache=bool(opening),
-                    logits_to_keep=1,
+                    # A position, not the number 1: a slice of the last states makes PyTorch copy the whole output layer
+                    # for every row when its weights are frozen, which takes ten times as long as all else.
+                    logits_to_keep=torch.tensor([width - 1], device=device),
                 )
             yield rows, output.logits[:, -1].float(), (mask, output.past_key_values)
             progress_bar.update(len(rows))

@@ -26,10 +26,13 @@ def json_prompt(row: Row, tokenizer: Any) -> str:
     return render_prompt(row, tokenizer, "forecast")
 
 
-def yes_no_examples(rows: Sequence[Row], tokenizer: Any, target: str = "probability") -> list[Example]:
+def yes_no_examples(
+    rows: Sequence[Row], tokenizer: Any, target: str = "probability", words: tuple[str, str] | None = None
+) -> list[Example]:
     """Examples whose answer is Yes or No, as probable as the row's reference says.
 
     `target="outcome"` teaches what happened instead (a hard label, 1 or 0): the same optimum, with far more noise.
+    `words` are those of `readings.yes_no_words` where a tokenizer is not the course's.
 
     Raises:
         UserError: a row that is not a win question, or another target.
@@ -41,7 +44,7 @@ def yes_no_examples(rows: Sequence[Row], tokenizer: Any, target: str = "probabil
         if row["kind"] != "win":
             raise UserError(f"Row {row['id']} asks about {row['kind']}: only a win question is answered by Yes or No.")
         shares = HARD[row["outcome"]] if target == "outcome" else (row["probability"], 1 - row["probability"])
-        choices = dict(zip(YES_NO, shares, strict=True))
+        choices = dict(zip(words or YES_NO, shares, strict=True))
         examples.append(encode_choice({"question": row["question"]}, choices, tokenizer, "yes-no"))
     return examples
 

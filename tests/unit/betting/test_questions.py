@@ -43,21 +43,37 @@ def pairs(rows):
 def game_row(**changes):
     row = {
         "id": "2024-01-09-LAL", "home": "LAL", "away": "GSW", "neutral": False, "home_games": 36, "away_games": 35,
-        "elo_gap": 84.6, "margin_gap": 4.2, "recent_gap": -6.5, "win_share_gap": 0.214, "home_rest": 1, "away_rest": 0,
+        "elo_gap": 84.6, "margin_gap": 4.2, "tired_gap": -1,
     }  # fmt: skip
     return row | changes
 
 
 def test_the_text_tells_both_sides_the_same_story():
-    assert describe(game_row(), 1) == (
-        "Lakers (home) vs Warriors, game 37. Elo +85: clearly stronger. Margin +4, last ten -6, wins +21%. Rest 1 vs 0."
+    assert describe(game_row(), 1) == "Home. They are tired. Points +4. Elo +85: clearly stronger."
+    assert describe(game_row(), -1) == "Away. Tired. Points -4. Elo -85: clearly weaker."
+    assert describe(game_row(neutral=True), -1).startswith("Neutral. Tired.")
+
+
+def test_only_what_is_unusual_is_told():
+    rested = game_row(tired_gap=0)
+    assert describe(rested, 1) == "Home. Points +4. Elo +85: clearly stronger."
+    assert describe(rested | {"home_games": 14}, 1).startswith("Home. Early season. Points")
+    assert describe(rested | {"home_games": 14}, -1).startswith("Away. Points")
+    assert describe(rested | {"away_games": 75}, -1).startswith("Away. Last week. Points")
+    assert describe(rested | {"leak_unshifted_form": 7.6}, -1).startswith("Away. Last three -8. Points")
+
+
+def test_a_question_names_both_teams_and_then_says_what_was_known(season):
+    row = season.iloc[[0]].assign(home="LAL", away="GSW", neutral=False)
+    home, away = win_rows(row, [0.6], wording=0)
+    assert home["question"].startswith("Will the Lakers beat the Warriors? Home.")
+    assert away["question"].startswith("Will the Warriors beat the Lakers? Away.")
+    other = {"LAL": "Team A", "GSW": "Team B"}
+    assert win_rows(row, [0.6], wording=1, names=other)[0]["question"].startswith(
+        "Do the Team A win against the Team B?"
     )
-    assert describe(game_row(), -1) == (
-        "Warriors (away) vs Lakers, game 36. Elo -85: clearly weaker. Margin -4, last ten +6, wins -21%. Rest 0 vs 1."
-    )
-    assert describe(game_row(neutral=True), 1).startswith("Lakers (neutral) vs Warriors")
-    assert describe(game_row(), 1, {"LAL": "Team A", "GSW": "Team B"}).startswith("Team A (home) vs Team B,")
-    assert describe(game_row(home="XYZ"), 1).startswith("XYZ (home)")
+    unknown = win_rows(row.assign(home="XYZ"), [0.6], wording=0)[0]
+    assert unknown["question"].startswith("Will the XYZ beat the Warriors?")
 
 
 def test_words_for_strength_are_symmetric():
@@ -108,11 +124,16 @@ def test_wordings_vary_and_can_be_fixed(table, season, kind):
         "margin": lambda w: margin_rows(season, [2] * 60, 17, wording=w),
         "next_ten": lambda w: next_ten_rows(table[table["season"] == 2021].head(400), 50, wording=w),
     }[kind]
-    endings = [re.sub(r".*[.] ", "", row["question"]) for row in make(None)]
-    assert len({re.sub("|".join(NAMES.values()), "T", e) for e in endings}) == 4
-    fixed = {re.sub("|".join(NAMES.values()), "T", re.sub(r".*[.] ", "", row["question"])) for row in make(2)}
-    assert len(fixed) == 1
-    assert all(question.endswith("?") for question in endings)
+    teams = "|".join(NAMES.values())
+
+    def asked(row):
+        text = row["question"]
+        question = re.sub(r".*[.] ", "", text) if kind == "next_ten" else text[: text.index("?") + 1]
+        return re.sub(teams, "T", question)
+
+    assert len({asked(row) for row in make(None)}) == 4
+    assert len({asked(row) for row in make(2)}) == 1
+    assert all(asked(row).endswith("?") for row in make(None))
 
 
 def test_the_wording_of_a_row_does_not_depend_on_its_neighbors(season):

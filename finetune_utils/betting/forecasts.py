@@ -1,0 +1,171 @@
+"""What a forecaster said about the games of a season: all readings of one model, and their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import UserError
+from .answers import Reading, row_answer
+from .baselines import Forecaster
+from .questions import Row, margin_rows, win_rows
+from .readings import YES_NO, digit_distribution, stated, yes_no
+from .scoring import accuracy, brier, calibration_line, conformal_half_width, coverage, log_loss, paired_brier
+from .teaching import json_prompt, yes_no_prompt
+
+LEVEL = 0.8  # of the margin intervals
+ANSWER_TOKENS = 30  # a win answer has 26
+RIVALS = {"home_rate": "home rate", "elo": "Elo", "regression": "regression"}
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """What a model said about the games of a table, one number a game; nan where it was not asked.
+
+    Attributes:
+        yes_no: P(home win) from the Yes/No token; `swapped`: P(away win) when asked about the away team.
+        stated: P(home win) as stated in JSON, 0.5 where the answer is invalid.
+        digits: P(home win) as the mean of the distribution over the stated digits.
+        reading, texts: the JSON answers, parsed and as written, one for each game that was asked about.
+    """
+
+    yes_no: np.ndarray
+    swapped: np.ndarray
+    stated: np.ndarray
+    digits: np.ndarray
+    reading: Reading
+    texts: list[str]
+
+
+def read_forecaster(
+    model: Any, tokenizer: Any, table: pd.DataFrame, swapped: int | None = None, answers: int | None = None,
+    digits: int | None = None, shots: Sequence[Row] = (), progress: bool | None = False,
+) -> Forecasts:  # fmt: skip
+    """Take all readings of one model: Yes/No on every game, the others on so many games of the season (None: all).
+
+    Training wordings vary; here all rows have the first one. `shots` are win rows that stand solved before every question
+    (few-shot prompting of an untuned model). `model` may be a `fast_copy`.
+    """
+    even = np.full(len(table), 0.5)  # asking needs no reference answer
+    home, away = (win_rows(table, even, (side,), wording=0) for side in (1, -1))
+    written: list[tuple[Reading, list[str]]] = []
+    solved = "".join(f"{yes_no_prompt(row, tokenizer)}{YES_NO[1 - row['outcome']]}\n\n" for row in shots)
+    solved_json = "".join(f"{json_prompt(row, tokenizer)} {row_answer(row)}\n\n" for row in shots)
+
+    def _yes_no(rows: list[Row]) -> Any:
+        prompts = [solved + yes_no_prompt(row, tokenizer) for row in rows]
+        return yes_no(model, tokenizer, prompts, YES_NO, progress=progress)[0]
+
+    def _digits(rows: list[Row]) -> Any:
+        prompts = [solved_json + json_prompt(row, tokenizer) for row in rows]
+        return digit_distribution(model, tokenizer, prompts, progress=progress).expected
+
+    def _stated(rows: list[Row]) -> Any:
+        prompts = [solved_json + json_prompt(row, tokenizer) for row in rows]
+        written.append(stated(model, tokenizer, prompts, "win", ANSWER_TOKENS, progress=progress))
+        return written[0][0].estimates
+
+    said = _ask(_stated, home, answers)
+    reading, texts = written[0] if written else (Reading([], [], []), [])
+    return Forecasts(
+        _ask(_yes_no, home, None), _ask(_yes_no, away, swapped), said, _ask(_digits, home, digits), reading, texts
+    )
+
+
+def _ask(read: Callable[[list[Row]], Any], rows: list[Row], count: int | None) -> np.ndarray:
+    """Take one reading on `count` of the rows; nan for the others."""
+    values, chosen = np.full(len(rows), np.nan), spread_out(len(rows), count)
+    if len(chosen):
+        values[chosen] = np.asarray(read([rows[i] for i in chosen]), float)
+    return values
+
+
+def score_forecasts(
+    forecasts: Forecasts, table: pd.DataFrame, ladder: Mapping[str, Forecaster]
+) -> dict[str, float]:  # fmt: skip
+    """Score readings in a flat dict; every comparison is paired on the games that were asked about.
+
+    Keys for `yes_no`, `stated`, `digits`: `..._games`, `_brier`, `_log_loss`, `_accuracy`, `_slope` (0 where there is no
+    calibration line), and against `home_rate`, `elo`, `regression`: `..._vs_elo` with `_low` and `_high` (95 %, by day;
+    below 0: the model is better). Also the baselines' `..._brier` on all games, `valid` and `inside` (shares of all
+    answers), `interval_width`, `swap_median` and `swap_abs_median` of p(home) + p(away) - 1. A reading that was not
+    taken has no keys.
+    """
+    won = table["home_won"].to_numpy()
+    rivals = {key: ladder[name](table) for key, name in RIVALS.items()}
+    values = {"games": len(table)} | {f"{key}_brier": brier(p, won) for key, p in rivals.items()}
+    for name in ("yes_no", "stated", "digits"):
+        p = getattr(forecasts, name)
+        asked = ~np.isnan(p)
+        if asked.any():
+            theirs = {key: q[asked] for key, q in rivals.items()}
+            scores = _score(p[asked], won[asked], table["date"][asked].tolist(), theirs)
+            values |= {f"{name}_{key}": value for key, value in scores.items()}
+    if forecasts.texts:
+        answers = [answer for answer in forecasts.reading.answers if answer is not None]
+        values["valid"] = forecasts.reading.valid_share
+        values["inside"] = sum(a.low <= a.estimate <= a.high for a in answers) / len(forecasts.texts)
+        values["interval_width"] = _mean_width(forecasts.reading)
+    swap = (forecasts.yes_no + forecasts.swapped - 1)[~np.isnan(forecasts.swapped)]
+    if len(swap):
+        values |= {"swap_median": float(np.median(swap)), "swap_abs_median": float(np.median(np.abs(swap)))}
+    return values
+
+
+def _score(p: np.ndarray, won: np.ndarray, days: list[Any], rivals: Mapping[str, np.ndarray]) -> dict[str, float]:
+    scores = {"games": len(p), "brier": brier(p, won), "log_loss": log_loss(p, won)[0], "accuracy": accuracy(p, won)}
+    try:
+        scores["slope"] = calibration_line(p, won)[0]
+    except UserError:  # all forecasts are equal, or they separate the outcomes
+        scores["slope"] = 0.0
+    for key, q in rivals.items():
+        gap = paired_brier(p, q, won, days)
+        scores |= {f"vs_{key}": gap.estimate, f"vs_{key}_low": gap.low, f"vs_{key}_high": gap.high}
+    return scores
+
+
+def _mean_width(reading: Reading) -> float:
+    widths = [answer.high - answer.low for answer in reading.answers if answer is not None]
+    return float(np.mean(widths)) if widths else 0.0
+
+
+def spread_out(games: int, count: int | None) -> np.ndarray:
+    """Numbers of so many games at equal distances over a season of `games`, in order (None: all)."""
+    count = games if count is None else min(count, games)
+    return np.arange(count) * games // max(count, 1)
+
+
+def some_games(table: pd.DataFrame, count: int | None) -> pd.DataFrame:
+    """So many games at equal distances over the season, in their order (None: all)."""
+    return table.iloc[spread_out(len(table), count)].reset_index(drop=True)
+
+
+def read_margins(
+    model: Any, tokenizer: Any, table: pd.DataFrame, progress: bool | None = False
+) -> tuple[Reading, list[str]]:
+    """Let the model answer margin questions about the home teams in JSON; an invalid answer counts as 0 points."""
+    rows = margin_rows(table, np.zeros(len(table)), 1, (1,), wording=0)
+    prompts = [json_prompt(row, tokenizer) for row in rows]
+    return stated(model, tokenizer, prompts, "margin", ANSWER_TOKENS, progress=progress)
+
+
+def score_margins(reading: Reading, table: pd.DataFrame, seen: Reading, seen_table: pd.DataFrame) -> dict[str, float]:
+    """Coverage of 80 % margin intervals before and after a conformal repair on the games of `seen_table`.
+
+    Before: the stated intervals (`margin_stated_coverage`, `margin_stated_width`; an invalid answer covers nothing).
+    After: the stated center with the half width that covers 80 % of `seen_table` (`margin_coverage`, `margin_width`).
+    Also `margin_valid`, `margin_games`. Widths in points.
+    """
+    lead = table["home_lead"].to_numpy()
+    hits = [a is not None and a.low <= x <= a.high for a, x in zip(reading.answers, lead, strict=True)]
+    half = conformal_half_width(seen_table["home_lead"] - np.array(seen.estimates), LEVEL)
+    centers = np.array(reading.estimates)
+    return {
+        "margin_games": len(table), "margin_valid": reading.valid_share,
+        "margin_stated_coverage": sum(hits) / len(hits), "margin_stated_width": _mean_width(reading),
+        "margin_coverage": coverage(centers - half, centers + half, lead), "margin_width": 2 * half,
+    }  # fmt: skip
