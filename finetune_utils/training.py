@@ -16,7 +16,8 @@ import torch
 import transformers
 from transformers import Trainer, TrainingArguments
 
-from .batching import SupervisedCollator, can_skip_logits, example_order, has_soft_prompt
+from . import processes
+from .batching import SupervisedCollator, can_skip_logits, example_order, fill_last_batch, has_soft_prompt
 from .checkpoints import remove_checkpoints, run_trainer
 from .errors import UserError
 from .hardware import Precision, choose_precision, peak_memory_bytes, set_seed, use_fast_fp32
@@ -38,7 +39,7 @@ class TrainSettings:
     Attributes:
         epochs: passes over the examples; `max_steps` (when above 0) overrules it.
         learning_rate: None takes `default_learning_rate` for the kind of model.
-        batch_size: examples per forward pass.
+        batch_size: examples per forward pass, of all processes together.
         accumulation: forward passes per optimizer step.
         warmup: share of the steps in which the rate rises from 0.
         schedule: what the rate does after that, in the Trainer's words (`linear`, `cosine`, `constant`).
@@ -140,6 +141,7 @@ def train(
         eval_examples: scored (token-weighted NLL) every `settings.evaluate_every` steps.
         precision: default: what `choose_precision` finds for the model's device.
         output: folder for checkpoints, at least one every two minutes; they go at the end unless `keep_checkpoints`.
+            Started by `accelerate launch` in several processes, each takes its share of every batch; steps and losses stay.
         resume: go on from the last checkpoint in `output`, to the weights an uninterrupted run reaches.
         optimizer: makes another optimizer than AdamW from the model and the learning rate.
         on_step: called with each entry of the history, for a live plot.
@@ -147,6 +149,7 @@ def train(
     Raises:
         UserError: unusable examples, nothing to resume from, a damaged checkpoint, a full disk.
     """
+    processes.join()
     settings = settings or TrainSettings()
     if not examples:
         raise UserError("There are no examples to train on.")
@@ -155,6 +158,7 @@ def train(
     use_fast_fp32()
     set_seed(settings.seed)
     order = [examples[i] for i in _order(examples, settings)]
+    progress = progress if processes.is_first() else False
     with contextlib.ExitStack() as stack:
         folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="finetune-")))
         progress_bar = stack.enter_context(bar(_steps(order, settings), "Training", "step", progress))
@@ -212,6 +216,8 @@ def _make_trainer(
     optimizer: Callable[[Any, float], torch.optim.Optimizer] | None,
 ) -> Trainer:
     device, rate = next(model.parameters()).device, learning_rate_of(model, settings)
+    if processes.count() > 1:
+        examples = fill_last_batch(examples, settings.batch_size, tokenizer.pad_token_id)
     trainer = CourseTrainer(
         model=model,
         args=_arguments(folder, settings, _steps(examples, settings), precision, device, rate),
@@ -262,7 +268,7 @@ def _arguments(
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
-        per_device_train_batch_size=settings.batch_size,
+        per_device_train_batch_size=processes.share_of(settings.batch_size),
         gradient_accumulation_steps=settings.accumulation,
         learning_rate=rate,
         lr_scheduler_type=settings.schedule,
