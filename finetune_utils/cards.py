@@ -34,20 +34,18 @@ CARDS = (
     Card("T4", 16_000_000_000, 65, False, "NVIDIA T4 Tensor Core GPU data sheet: 16 GB GDDR6, 65 TFLOPS FP16"),
     Card("V100", 32_000_000_000, 125, False, "NVIDIA V100 data sheet (SXM2): 16 or 32 GB HBM2, 125 TFLOPS"),
     Card("A100", 80_000_000_000, 312, True, "NVIDIA A100 data sheet: 40 or 80 GB, 312 TFLOPS BF16 dense"),
-    Card("H100", 80_000_000_000, 989, True, "NVIDIA H100 data sheet (SXM): 80 GB HBM3, 1,979 TFLOPS BF16 with sparsity"),
+    Card(
+        "H100", 80_000_000_000, 989, True, "NVIDIA H100 data sheet (SXM): 80 GB HBM3, 1,979 TFLOPS BF16 with sparsity"
+    ),
 )
 
 
-def fits(need: MemoryEstimate | int, card: Card, cards: int = 1) -> bool:
-    """True when a run that needs so many bytes has room on `cards` such cards, `RESERVE` of each left free.
-
-    Several cards count as one large one: FSDP splits weights, gradients and optimizer state, and each card has its own rows.
-    """
-    total = need.total if isinstance(need, MemoryEstimate) else need
-    return total <= cards * card.memory * (1 - RESERVE)
+def fits(need: MemoryEstimate, card: Card, cards: int = 1) -> bool:
+    """True when a run has room on `cards` such cards that share it (see `on_each`), `RESERVE` of each left free."""
+    return need.on_each(cards) <= card.memory * (1 - RESERVE)
 
 
-def where_it_fits(need: MemoryEstimate | int, cards: Sequence[Card] = CARDS, most: int = 8) -> str:
+def where_it_fits(need: MemoryEstimate, cards: Sequence[Card] = CARDS, most: int = 8) -> str:
     """The cheapest way on the list to have room, in words: "T4", "2 x A100", or that it does not fit."""
     for number in (n for n in (1, 2, 4, 8) if n <= most):
         for card in cards:
@@ -89,9 +87,7 @@ def break_even(now: tuple[float, float], later: tuple[float, float]) -> float | 
     return max(0.0, (later[0] - now[0]) / saved) if saved > 0 else None
 
 
-def fit_table(
-    needs: Mapping[str, Mapping[str, MemoryEstimate]], cards: Sequence[Card] = CARDS
-) -> list[dict[str, str]]:
+def fit_table(needs: Mapping[str, Mapping[str, MemoryEstimate]], cards: Sequence[Card] = CARDS) -> list[dict[str, str]]:
     """One row a model: for each method the first place on the list with room for it."""
     return [{"model": name} | {method: where_it_fits(need, cards) for method, need in methods.items()}
             for name, methods in needs.items()]  # fmt: skip

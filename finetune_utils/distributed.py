@@ -36,11 +36,14 @@ def launch_command(words: Sequence[str], config: str = "two_processes", processe
 
 
 def launch(
-    words: Sequence[str], config: str = "two_processes", processes: int = 2, environment: Mapping[str, str] | None = None
+    words: Sequence[str],
+    config: str = "two_processes",
+    processes: int = 2,
+    environment: Mapping[str, str] | None = None,
 ) -> str:
     """Run `python -m finetune_utils WORDS` in several processes (one: without a launcher) and return what it printed.
 
-    `environment` is added to the variables of this process.
+    `environment` is added to the variables of this process. With `two_processes` the run sees no GPU.
 
     Raises:
         UserError: the run failed; its own message is shown.
@@ -50,6 +53,8 @@ def launch(
         command = launch_command(words, config, processes)
     paths = [str(CONFIGS.parents[1]), os.environ.get("PYTHONPATH", "")]
     variables = {**os.environ, **(environment or {}), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    if config == "two_processes":
+        variables["CUDA_VISIBLE_DEVICES"] = ""  # also with one process, so that both runs are on the CPU
     done = subprocess.run(command, capture_output=True, text=True, env=variables, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]

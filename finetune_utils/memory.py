@@ -48,6 +48,14 @@ class MemoryEstimate:
         """The sum of all parts, in bytes."""
         return self.weights + self.gradients + self.optimizer + self.activations + self.logits + self.libraries
 
+    def on_each(self, cards: int) -> int:
+        """Bytes on each of `cards` cards that share weights, gradients and optimizer state (FSDP).
+
+        Every card works on rows of its own, so activations, logits and libraries stay whole.
+        """
+        shared = self.weights + self.gradients + self.optimizer
+        return -(-shared // cards) + self.total - shared
+
 
 def human_bytes(count: float) -> str:
     """1_234_567_890 -> '1.2 GB' (decimal units, as disks and library papers count)."""

@@ -16,7 +16,16 @@ from .weights import SOURCES, ensure_model, sha256_of
 
 MANIFEST = "manifest.json"
 BUILD_TOOLS = ("pip", "setuptools>=68", "wheel")
-SKIPPED = {".git", ".venv", ".venv-floors", "build", "__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".ruff_cache"}
+SKIPPED = {
+    ".git",
+    ".venv",
+    ".venv-floors",
+    "build",
+    "__pycache__",
+    ".ipynb_checkpoints",
+    ".pytest_cache",
+    ".ruff_cache",
+}
 START = """\
 # The course without a network
 
@@ -102,9 +111,13 @@ def check_kit(folder: str | Path) -> list[str]:
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError.at(folder, found="no readable manifest", expected="a finished kit", do="copy it again") from error
+        raise UserError.at(
+            folder, found="no readable manifest", expected="a finished kit", do="copy it again"
+        ) from error
     missing = [f"{name} is missing" for name in files if not (folder / name).is_file()]
-    changed = [f"{n} differs" for n, digest in files.items() if (folder / n).is_file() and sha256_of(folder / n) != digest]
+    changed = [
+        f"{n} differs" for n, digest in files.items() if (folder / n).is_file() and sha256_of(folder / n) != digest
+    ]
     return missing + changed
 
 
@@ -112,7 +125,9 @@ def _run(command: Sequence[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UserError(f"pip could not fetch the packages ({last}): check the network and run `make offline-kit` again.")
+        raise UserError(
+            f"pip could not fetch the packages ({last}): check the network and run `make offline-kit` again."
+        )
 
 
 def _leave_out(output: Path) -> Callable[[str, list[str]], set[str]]:

@@ -16,7 +16,9 @@ from .results import write_text
 from .run_record import RunRecord, read_record
 
 CARD = "README.md"
-HUB_NAMES = {DEFAULT_MODEL: ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")}  # what the course's names are called there
+HUB_NAMES = {
+    DEFAULT_MODEL: ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")
+}  # what the course's names are called there
 # What others need. Test rows, row hashes, histories and checkpoints stay at home.
 UPLOADED = (
     CARD, "*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", ADAPTER_CONFIG,
@@ -31,8 +33,15 @@ def model_card(folder: str | Path) -> str:
         UserError: no record, or the run is not complete.
     """
     record = _complete(Path(folder))
-    base, license_name = HUB_NAMES.get(record.model, (Path(record.model).name if _is_path(record.model) else record.model, None))
-    head = {"base_model": base, "library_name": "transformers", "pipeline_tag": "text-generation", "license": license_name}
+    base, license_name = HUB_NAMES.get(
+        record.model, (Path(record.model).name if _is_path(record.model) else record.model, None)
+    )
+    head = {
+        "base_model": base,
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "license": license_name,
+    }
     adapter = (Path(folder) / ADAPTER_CONFIG).is_file()
     head |= {"library_name": "peft"} if adapter else {}
     settings = record.settings
@@ -61,7 +70,9 @@ def _results(results: Mapping[str, Any]) -> list[str]:
     if "nll_before" not in results:
         return ["Not measured: the run kept no test rows."]
     low, high = results["nll_change_low"], results["nll_change_high"]
-    verdict = "The interval excludes zero." if low > 0 or high < 0 else "The interval includes zero: no difference was shown."
+    verdict = (
+        "The interval excludes zero." if low > 0 or high < 0 else "The interval includes zero: no difference was shown."
+    )
     return [
         f"On {results['test_rows']:,} rows that were not trained on (NLL, nats per token, lower is better):", "",
         "| untuned | tuned | change (95 % interval) |", "|---|---|---|",
@@ -89,7 +100,9 @@ def plan_push(folder: str | Path) -> list[str]:
     if not any(folder.glob("*.safetensors")):
         raise UserError.at(folder, found="no weights", expected="*.safetensors", do="finish the run first")
     if not (folder / CARD).is_file() or (folder / CARD).read_text(encoding="utf-8") != card:
-        raise UserError.at(folder / CARD, found="no card, or one that differs from the run's record", do="call write_card first")
+        raise UserError.at(
+            folder / CARD, found="no card, or one that differs from the run's record", do="call write_card first"
+        )
     return sorted({path.name for pattern in UPLOADED for path in folder.glob(pattern)})
 
 
@@ -109,7 +122,9 @@ def push_to_hub(folder: str | Path, repo_id: str, confirm: str = "", private: bo
     names = plan_push(folder)
     if confirm != repo_id:
         listed = ", ".join(names)
-        raise UserError(f"Nothing was uploaded. {listed} would go to {repo_id!r}: pass confirm={repo_id!r} if you want that.")
+        raise UserError(
+            f"Nothing was uploaded. {listed} would go to {repo_id!r}: pass confirm={repo_id!r} if you want that."
+        )
     if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
         raise UserError("HF_HUB_OFFLINE is set, so nothing can be uploaded: unset it and try again.")
     if api is None:
@@ -147,7 +162,9 @@ def _is_path(name: str) -> bool:
 def _complete(folder: Path) -> RunRecord:
     record = read_record(folder)
     if record is None:
-        raise UserError.at(folder, found="no run.json", expected="a folder that `finetune` made", do="run `finetune` first")
+        raise UserError.at(
+            folder, found="no run.json", expected="a folder that `finetune` made", do="run `finetune` first"
+        )
     if record.status != "complete":
         raise UserError.at(folder, found="an unfinished run", do="finish it with --resume")
     return record

@@ -17,7 +17,7 @@ LAYERS = [
     "weights", "embeddings", "scores", "metrics",
     "lora", "lora_layer", "lora_checks", "quick_lora", "memory", "cards", "models", "four_bit",
     "checkpoints", "trainer", "watcher", "training", "generation", "evaluation",
-    "multiple_choice", "harness", "pairwise", "spelling", "error_categories", "comparison", "forgetting",
+    "multiple_choice", "harness", "hardness", "pairwise", "spelling", "error_categories", "comparison", "forgetting",
     "betting",
     "results", "sources", "placeholders", "outputs", "exercises", "headless", "readme", "notebooks", "ranges",
     "course", "studies", "canvas", "batch_plots", "lora_plots", "scaling_plots", "plots", "evaluation_plots", "doctor",
