@@ -19,7 +19,8 @@ def toy_rows(task: str, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Training and test rows of a task, each of shape (rows, 4): first number, second number, sign, answer.
 
     `form`: the answer is always the same. `rule`: the answer is the larger number; the test pairs were not trained.
-    `facts`: each pair has an answer drawn at random, so nothing but the pair itself tells it; the test is recall of trained pairs.
+    `facts`: each pair has an answer drawn at random, so nothing but the pair tells it; the test is
+    recall of trained pairs.
 
     Raises:
         UserError: no such task.

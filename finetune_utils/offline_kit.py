@@ -132,6 +132,7 @@ def _run(command: Sequence[str]) -> None:
 
 def _leave_out(output: Path) -> Callable[[str, list[str]], set[str]]:
     def skip(folder: str, names: list[str]) -> set[str]:
+        """The names in one folder that are not copied: what can be made again, and the kit itself."""
         own = {name for name in names if (Path(folder) / name).resolve() == output.resolve()}
         return own | {name for name in names if name in SKIPPED or name.endswith(".egg-info")}
 

@@ -69,14 +69,15 @@ def model_card(folder: str | Path) -> str:
 def _results(results: Mapping[str, Any]) -> list[str]:
     if "nll_before" not in results:
         return ["Not measured: the run kept no test rows."]
-    low, high = results["nll_change_low"], results["nll_change_high"]
+    before, after = results["nll_before"], results["nll_after"]
+    change, low, high = (results[key] for key in ("nll_change", "nll_change_low", "nll_change_high"))
     verdict = (
         "The interval excludes zero." if low > 0 or high < 0 else "The interval includes zero: no difference was shown."
     )
     return [
         f"On {results['test_rows']:,} rows that were not trained on (NLL, nats per token, lower is better):", "",
         "| untuned | tuned | change (95 % interval) |", "|---|---|---|",
-        f"| {results['nll_before']:.3f} | {results['nll_after']:.3f} | {results['nll_change']:+.3f} ({low:+.3f} to {high:+.3f}) |",
+        f"| {before:.3f} | {after:.3f} | {change:+.3f} ({low:+.3f} to {high:+.3f}) |",
         "", verdict,
     ]  # fmt: skip
 

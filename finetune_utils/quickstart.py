@@ -20,7 +20,14 @@ from .models import DEFAULT_MODEL, load_model, load_tokenizer, name_to_record
 from .nll import NLL, token_nll
 from .prompts import default_template, render_prompt
 from .run_record import (
-    HISTORY_FILE, RunRecord, answer_of, question_of, reference_of, row_hash, run_folder, save_test_rows,
+    HISTORY_FILE,
+    RunRecord,
+    answer_of,
+    question_of,
+    reference_of,
+    row_hash,
+    run_folder,
+    save_test_rows,
 )  # fmt: skip
 from .runs import spread
 from .tokenization import IGNORE, Example, tokenize_rows
@@ -86,12 +93,11 @@ def finetune(
     test_size: float = 0.1,
     say: Callable[[str], None] = print,
 ) -> FineTuned:
-    """Fine-tune `model` on the rows of a file and measure it on rows it never saw.
+    """Fine-tune `model` on the rows of a file and measure it on rows it never saw (of several processes the first one does).
 
     Args:
         data: rows in any shape that `data.recognize` knows.
         output: folder for checkpoints and the result; None keeps the result in memory (`.save()` writes it).
-            Of several processes (`accelerate launch`) the first one measures, prints and writes.
         full: train all weights instead of a LoRA adapter.
         test_size: share of the rows kept for testing (0: none). Rows with equal answers stay on one side.
         resume: continue an interrupted run in `output`.

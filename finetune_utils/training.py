@@ -134,14 +134,13 @@ def train(
     on_step: Callable[[dict[str, float]], None] | None = None,
     progress: bool | None = None,
 ) -> TrainResult:
-    """Fine-tune `model` in place on tokenized examples and return what happened.
+    """Fine-tune `model` in place and return what happened; of several processes each takes its share of every batch.
 
     Args:
         examples: dicts of `input_ids`, `labels` (-100: nothing is learned) and perhaps `soft_labels` (see that module).
         eval_examples: scored (token-weighted NLL) every `settings.evaluate_every` steps.
         precision: default: what `choose_precision` finds for the model's device.
         output: folder for checkpoints, at least one every two minutes; they go at the end unless `keep_checkpoints`.
-            Started by `accelerate launch` in several processes, each takes its share of every batch; steps and losses stay.
         resume: go on from the last checkpoint in `output`, to the weights an uninterrupted run reaches.
         optimizer: makes another optimizer than AdamW from the model and the learning rate.
         on_step: called with each entry of the history, for a live plot.
@@ -158,10 +157,11 @@ def train(
     use_fast_fp32()
     set_seed(settings.seed)
     order = [examples[i] for i in _order(examples, settings)]
-    progress = progress if processes.is_first() else False
     with contextlib.ExitStack() as stack:
         folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="finetune-")))
-        progress_bar = stack.enter_context(bar(_steps(order, settings), "Training", "step", progress))
+        progress_bar = stack.enter_context(
+            bar(_steps(order, settings), "Training", "step", progress if processes.is_first() else False)
+        )
         score = (lambda: token_nll(model, eval_examples, tokenizer).mean) if eval_examples else None
         pause = CHECKPOINT_SECONDS if output else math.inf
         watcher = Watcher(settings, len(examples) / settings.step_size, progress_bar, score, on_step, pause)
@@ -286,6 +286,7 @@ def _arguments(
         report_to="none",
         disable_tqdm=True,
         dataloader_drop_last=False,
+        ddp_find_unused_parameters=False,  # every trained weight has a part in every step
         remove_unused_columns=False,
         label_names=["labels"],
     )

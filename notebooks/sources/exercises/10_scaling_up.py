@@ -12,7 +12,6 @@
 # %%
 from finetune_utils import hardware
 from finetune_utils.cards import CARDS, Card
-from finetune_utils.memory import MemoryEstimate
 
 hardware.quiet()
 
