@@ -139,7 +139,6 @@ def train(
     Args:
         examples: dicts of `input_ids`, `labels` (-100: nothing is learned) and perhaps `soft_labels` (see that module).
         eval_examples: scored (token-weighted NLL) every `settings.evaluate_every` steps.
-        precision: default: what `choose_precision` finds for the model's device.
         output: folder for checkpoints, at least one every two minutes; they go at the end unless `keep_checkpoints`.
         resume: go on from the last checkpoint in `output`, to the weights an uninterrupted run reaches.
         optimizer: makes another optimizer than AdamW from the model and the learning rate.
@@ -159,9 +158,7 @@ def train(
     order = [examples[i] for i in _order(examples, settings)]
     with contextlib.ExitStack() as stack:
         folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="finetune-")))
-        progress_bar = stack.enter_context(
-            bar(_steps(order, settings), "Training", "step", progress if processes.is_first() else False)
-        )
+        progress_bar = stack.enter_context(bar(_steps(order, settings), "Training", "step", progress))
         score = (lambda: token_nll(model, eval_examples, tokenizer).mean) if eval_examples else None
         pause = CHECKPOINT_SECONDS if output else math.inf
         watcher = Watcher(settings, len(examples) / settings.step_size, progress_bar, score, on_step, pause)
