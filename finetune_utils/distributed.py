@@ -37,20 +37,21 @@ def launch_command(words: Sequence[str], config: str = "two_processes", processe
 
 def launch(
     words: Sequence[str],
-    config: str = "two_processes",
+    config: str | None = "two_processes",
     processes: int = 2,
     environment: Mapping[str, str] | None = None,
 ) -> str:
     """Run `python -m finetune_utils WORDS` in several processes (one: without a launcher) and return what it printed.
 
-    `environment` is added to the variables of this process. With `two_processes` the run sees no GPU.
+    `environment` is added to the variables of this process. With `two_processes` the run sees no GPU; with
+    None a single process takes the device that it finds.
 
     Raises:
         UserError: the run failed; its own message is shown.
     """
     command = [sys.executable, "-m", "finetune_utils", *map(str, words)]
     if processes > 1:
-        command = launch_command(words, config, processes)
+        command = launch_command(words, config or "two_processes", processes)
     paths = [str(CONFIGS.parents[1]), os.environ.get("PYTHONPATH", "")]
     variables = {**os.environ, **(environment or {}), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     if config == "two_processes":
