@@ -56,10 +56,10 @@ def model_card(folder: str | Path) -> str:
         f"* Trained: {kind}, on {len(record.train_rows):,} rows of `{record.data}` (SHA-256 `{record.data_sha256[:16]}...`).",
         f"* Asked for: {length}, batches of {settings['batch_size']}, learning rate {settings['learning_rate']:g}, "
         f"seed {settings['seed']}." + (f" Taken: {steps:,} steps." if steps else ""),
-        f"* Prompt template: `{record.template}`. Use the same one, or the answers get worse.", "",
+        f"* Prompt template: `{record.template}`. Ask with the same one.", "",
         "## Results", "", *_results(record.results), "",
         "## Limits", "",
-        "* It was measured on held-out rows of the same file only. Test it on what you want to use it for.",
+        "* Nothing but rows of that one file was trained or tested on. Test it on what you want to use it for.",
         "* It can state false things fluently. Forgetting was not measured by this run.",
         "* The training rows are inside the weights: do not publish it if they are private.", "",
     ]  # fmt: skip
