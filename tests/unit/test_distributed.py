@@ -16,6 +16,8 @@ needs_gloo = pytest.mark.skipif(
     not (torch.distributed.is_available() and torch.distributed.is_gloo_available()), reason="this torch has no gloo"
 )
 
+pytestmark = pytest.mark.timeout(900)  # programs are started, and a busy machine is slow at that
+
 
 @pytest.fixture
 def words(save, rows, model_dir, tmp_path):
