@@ -13,7 +13,7 @@ INDEX := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 # Written when an installation is complete; its name holds a checksum of what was asked for.
 READY := $(VENV)/.ready-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 
-.PHONY: course setup test test-floors notebooks ranges study lab lint clean
+.PHONY: course setup test test-floors notebooks ranges study lab lint offline-kit clean
 
 course: setup
 	@$(PY) -m finetune_utils run $(LESSON) --profile $(PROFILE) --output build/$(PROFILE)
@@ -56,6 +56,10 @@ study: setup
 
 lab: setup
 	@$(PY) -m jupyter lab --notebook-dir=notebooks
+
+# Packages, models and the course in one folder, for a room without network.
+offline-kit: setup
+	@$(PY) -m finetune_utils offline-kit --output build/offline-kit $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
 
 lint: $(READY)
 	@$(PY) -m ruff check .

@@ -107,12 +107,19 @@ def finetune(data: Path, output: Path, as_json: bool, **options: Any) -> None:
 
     Two environment variables: FINETUNE_PRECISION=fp32 asks for float32, in which a resumed run ends in bit-identical
     weights; FINETUNE_CHECKPOINT_SECONDS sets the time between checkpoints (default 110).
+
+    `accelerate launch --config_file CONFIG -m finetune_utils finetune ...` runs it in several processes.
     """
+    from . import processes
     from .commands import format_example
     from .quickstart import finetune as tune
 
     tuned = tune(data, output=output, say=_to_stderr if as_json else click.echo, **options)
-    results = tuned.evaluate()
+    first, results = processes.is_first(), tuned.evaluate()
+    processes.wait()
+    processes.leave()
+    if not first:
+        return
     if as_json:
         _print_json({"output": str(output), "results": results, "examples": tuned.examples})
         return
@@ -174,6 +181,39 @@ def generate(
             click.echo(row["generated"] if prompt else f"{row['question']}\n  {row['generated']}")
     else:
         click.echo(f"Wrote {len(rows)} answers to {output}.")
+
+
+@cli.command()
+@click.option("--model", required=True, help="Folder of a fine-tuned model.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="New folder for the weights.")
+@click.option("--dtype", default="fp32", type=click.Choice(["fp32", "bf16", "fp16"]), show_default=True)
+@click.option("--gguf", type=click.Choice(["f32", "f16", "q8_0"]), help="Also write one GGUF file of this kind.")
+def export(model: str, output: Path, dtype: str, gguf: str | None) -> None:
+    """Merge an adapter into plain weights, with a model card written from the run's record."""
+    from .export import export_merged
+
+    export_merged(model, output, dtype, gguf, click.echo)
+
+
+@cli.command("offline-kit")
+@click.option("--output", default="build/offline-kit", show_default=True, type=click.Path(path_type=Path))
+@click.option("--torch-index", default="", help="Another index for PyTorch, such as that of its CPU builds.")
+def offline_kit(output: Path, torch_index: str) -> None:
+    """Put packages, models and the course into one folder, for a room without network."""
+    from .offline_kit import make_offline_kit
+
+    make_offline_kit(output, index=torch_index, say=click.echo)
+
+
+@cli.command("check-kit")
+@click.argument("folder", type=click.Path(path_type=Path))
+def check_kit(folder: Path) -> None:
+    """Compare a copied offline kit with its manifest."""
+    from .offline_kit import check_kit as check
+
+    wrong = check(folder)
+    click.echo("\n".join(wrong) or "The kit is complete.")
+    sys.exit(1 if wrong else 0)
 
 
 @cli.command()

@@ -52,6 +52,16 @@ def example_order(
     return order[:total]
 
 
+def fill_last_batch(examples: Sequence[Example], size: int, token: int) -> list[Example]:
+    """Fill the last batch up to `size` rows with rows that train nothing (one `token`, no label).
+
+    Several processes deal a batch out in equal shares. A copied row would count twice; one without labels does not count,
+    because the loss is a sum over supervised tokens divided by their number in all processes.
+    """
+    missing = -len(examples) % size
+    return [*examples, *({"input_ids": [token], "labels": [IGNORE]} for _ in range(missing))]
+
+
 def with_openings(
     examples: Sequence[Example],
     batch_size: int,

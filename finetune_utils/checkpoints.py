@@ -8,6 +8,7 @@ from pathlib import Path
 
 from transformers import Trainer
 
+from . import processes
 from .errors import UserError, out_of_memory, writing
 
 STATE = "trainer_state.json"  # the Trainer writes it last: a checkpoint without it was cut short
@@ -42,7 +43,7 @@ def run_trainer(trainer: Trainer, folder: Path, resume: bool) -> None:
     checkpoint = last_checkpoint(folder) if resume else None
     if resume and checkpoint is None:
         raise UserError(f"{folder}: found no complete checkpoint to resume from; start without --resume.")
-    for path in folder.glob("checkpoint-*") if checkpoint else ():
+    for path in folder.glob("checkpoint-*") if checkpoint and processes.is_first() else ():
         if (step_of(path) or 0) > (step_of(checkpoint) or 0):
             shutil.rmtree(path)  # cut short: the Trainer keeps the highest number and would drop the good ones
     try:
@@ -60,5 +61,6 @@ def run_trainer(trainer: Trainer, folder: Path, resume: bool) -> None:
 
 def remove_checkpoints(folder: Path) -> None:
     """Remove the Trainer's own state once a run is complete (its optimizer state is a pickle and of no more use)."""
-    for path in folder.glob("checkpoint-*"):
+    processes.wait()  # each process has written a part of it
+    for path in folder.glob("checkpoint-*") if processes.is_first() else ():
         shutil.rmtree(path)

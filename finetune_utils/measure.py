@@ -55,8 +55,10 @@ def _run(model: str, method: str, batch_size: int, length: int, steps: int, rank
     import time
 
     import torch
+    from transformers import AutoModelForCausalLM
 
-    from .hardware import memory_in_use_bytes, peak_memory_bytes, quiet, set_seed
+    from .four_bit import load_4bit
+    from .hardware import choose_precision, memory_in_use_bytes, peak_memory_bytes, quiet, set_seed
     from .lora import add_lora
     from .memory import estimate_memory
     from .models import load_model
@@ -65,7 +67,8 @@ def _run(model: str, method: str, batch_size: int, length: int, steps: int, rank
 
     quiet()
     before = memory_in_use_bytes()
-    loaded, tokenizer = load_model(model, say=lambda message: None)
+    silent = {"say": lambda message: None}
+    loaded, tokenizer = load_4bit(model, **silent) if method == "qlora" else load_model(model, **silent)
     set_seed(0)
     half = length // 2
     rows = torch.randint(3, len(tokenizer) - 1, (batch_size * steps, length)).tolist()
@@ -76,8 +79,15 @@ def _run(model: str, method: str, batch_size: int, length: int, steps: int, rank
         }
         for row in rows
     ]
-    estimate = estimate_memory(loaded, method, batch_size, length, rank).total
-    if method == "lora":
+    plain = loaded
+    if (
+        method == "qlora"
+    ):  # packed matrices have other shapes: take those of the same model in 16 bits, without its weights
+        with torch.device("meta"):
+            plain = AutoModelForCausalLM.from_config(loaded.config)
+    precision = choose_precision(next(loaded.parameters()).device)
+    estimate = estimate_memory(plain, method, batch_size, length, rank, precision=precision).total
+    if method in ("lora", "qlora"):
         loaded = add_lora(loaded, rank)
     started = time.perf_counter()
     if method == "inference":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from .errors import UserError
 from .hardware import Precision, choose_precision
@@ -16,6 +18,18 @@ LIBRARIES = 150_000_000
 # NF4 with double quantization (Dettmers et al. 2023, arXiv 2305.14314): half a byte a weight, one byte of scale for 64 of them,
 # and four bytes for 256 scales.
 NF4_BYTES = 1 / 2 + 1 / 64 + 4 / (64 * 256)
+# Shapes of public models, from 0.1 to 70 billion parameters: the `config.json` that each carries on the Hugging Face hub.
+_NAMES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+SHAPES: dict[str, tuple[str, tuple[int, ...], int, bool]] = {  # kind, the five sizes above, vocabulary, tied embeddings
+    "SmolLM2-135M": ("llama", (576, 1536, 30, 9, 3), 49_152, True),
+    "SmolLM2-360M": ("llama", (960, 2560, 32, 15, 5), 49_152, True),
+    "SmolLM2-1.7B": ("llama", (2048, 8192, 24, 32, 32), 49_152, True),
+    "Llama-3.2-3B": ("llama", (3072, 8192, 28, 24, 8), 128_256, True),
+    "Mistral-7B": ("mistral", (4096, 14_336, 32, 32, 8), 32_000, False),
+    "Llama-2-13B": ("llama", (5120, 13_824, 40, 40, 40), 32_000, False),
+    "Qwen2.5-32B": ("qwen2", (5120, 27_648, 64, 40, 8), 152_064, False),
+    "Llama-2-70B": ("llama", (8192, 28_672, 80, 64, 8), 32_000, False),
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,14 @@ class MemoryEstimate:
     def total(self) -> int:
         """The sum of all parts, in bytes."""
         return self.weights + self.gradients + self.optimizer + self.activations + self.logits + self.libraries
+
+    def on_each(self, cards: int) -> int:
+        """Bytes on each of `cards` cards that share weights, gradients and optimizer state (FSDP).
+
+        Every card works on rows of its own, so activations, logits and libraries stay whole.
+        """
+        shared = self.weights + self.gradients + self.optimizer
+        return -(-shared // cards) + self.total - shared
 
 
 def human_bytes(count: float) -> str:
@@ -113,3 +135,41 @@ def activation_bytes(config: Any, length: int, low: int) -> int:
     norms = 2 * hidden * (4 + low)
     attention = 4 * hidden * low + heads * length * (4 + 2 * low)
     return norms + attention + 4 * inner * low
+
+
+def shape_of(name: str) -> Any:
+    """A model of `SHAPES` without its weights: enough to estimate what it needs.
+
+    Raises:
+        UserError: no such shape.
+    """
+    if name not in SHAPES:
+        raise UserError(f"There is no shape {name!r}: choose one of {', '.join(SHAPES)}.")
+    kind, sizes, vocabulary, tied = SHAPES[name]
+    config = AutoConfig.for_model(
+        kind, **dict(zip(_NAMES, sizes, strict=True)), vocab_size=vocabulary, tie_word_embeddings=tied
+    )
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def memory_table(
+    names: Sequence[str] = tuple(SHAPES), batch_size: int = 1, length: int = 512, rank: int = 16
+) -> dict[str, dict[str, MemoryEstimate]]:
+    """What every method needs for every shape on a GPU with 16-bit arithmetic: `{model: {method: estimate}}`.
+
+    Answering is counted without the cache of keys and values: it adds `cache_bytes` for every token of every row.
+    """
+    half = Precision(torch.bfloat16, "bf16", "an estimate for a GPU")
+    table = {}
+    for name in names:
+        model = shape_of(name)
+        table[name] = {m: estimate_memory(model, m, batch_size, length, rank, precision=half) for m in METHODS}
+    return table
+
+
+def cache_bytes(config: Any, low: int = 2) -> int:
+    """Bytes that one token leaves in the cache of keys and values while a model answers."""
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    return 2 * config.num_hidden_layers * heads * size * low

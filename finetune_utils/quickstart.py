@@ -7,19 +7,28 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import hardware
+from . import hardware, processes
 from .checkpoints import remove_checkpoints
 from .data import deduplicate, describe, load_table, split_by_group
 from .errors import UserError, writing
 from .evaluation import nll_difference
-from .files import Row
+from .files import Row, write_rows
 from .generation import answer, fast_copy, generate
 from .lora import add_lora
 from .memory import estimate_memory, human_bytes
 from .models import DEFAULT_MODEL, load_model, load_tokenizer, name_to_record
 from .nll import NLL, token_nll
 from .prompts import default_template, render_prompt
-from .run_record import RunRecord, answer_of, question_of, reference_of, row_hash, run_folder, save_test_rows
+from .run_record import (
+    HISTORY_FILE,
+    RunRecord,
+    answer_of,
+    question_of,
+    reference_of,
+    row_hash,
+    run_folder,
+    save_test_rows,
+)  # fmt: skip
 from .runs import spread
 from .tokenization import IGNORE, Example, tokenize_rows
 from .training import TrainResult, TrainSettings, default_learning_rate, train
@@ -51,7 +60,7 @@ class FineTuned:
         return dict(self.record.results)
 
     def save(self, folder: str | Path) -> Path:
-        """Write weights (safetensors), tokenizer, test rows and `run.json` to `folder`.
+        """Write weights (safetensors), tokenizer, test rows, the losses of all steps and `run.json` to `folder`.
 
         Raises:
             UserError: the folder cannot be written or the disk is full.
@@ -63,6 +72,7 @@ class FineTuned:
             if self.record.full:
                 self.tokenizer.save_pretrained(folder)
         save_test_rows(folder, self.test_rows)
+        write_rows(folder / HISTORY_FILE, self.training.history)
         replace(self.record, status="complete").save(folder)
         return folder
 
@@ -83,7 +93,7 @@ def finetune(
     test_size: float = 0.1,
     say: Callable[[str], None] = print,
 ) -> FineTuned:
-    """Fine-tune `model` on the rows of a file and measure it on rows it never saw.
+    """Fine-tune `model` on the rows of a file and measure it on rows it never saw (of several processes the first one does).
 
     Args:
         data: rows in any shape that `data.recognize` knows.
@@ -96,6 +106,8 @@ def finetune(
         UserError: anything wrong with the file, the settings, the model or the folder; nothing is left behind.
     """
     hardware.quiet()
+    processes.join()
+    say = say if processes.is_first() else _silent
     data, folder = Path(data), Path(output) if output is not None else None
     rate = default_learning_rate(full) if learning_rate is None else learning_rate
     settings = TrainSettings(epochs, max_steps, rate, batch_size, seed=seed)
@@ -115,6 +127,10 @@ def finetune(
     )  # fmt: skip
     with run_folder(folder, record, resume, say) as resume:
         return _train_and_measure(record, parts, sets, settings, folder, resume, say)
+
+
+def _silent(message: str) -> None:
+    """Of several processes only the first one speaks."""
 
 
 def _read(data: Path, say: Callable[[str], None]) -> tuple[str, list[Row]]:
@@ -176,7 +192,8 @@ def _train_and_measure(
     ]
     tuned = FineTuned(model, tokenizer, record, parts["test"], examples, result)
     if folder is not None:
-        tuned.save(folder)
+        if processes.is_first():
+            tuned.save(folder)
         remove_checkpoints(folder)
     return tuned
 
@@ -190,7 +207,7 @@ def _rows_to_show(rows: Sequence[Row]) -> list[Row]:
 def _measure(
     model: Any, tokenizer: Any, examples: list[Example], asked: list[Row], record: RunRecord
 ) -> tuple[NLL | None, list[str]]:
-    if not examples:
+    if not examples or not processes.is_first():
         return None, []
     score = token_nll(model, examples, tokenizer, progress=None)
     prompts = [render_prompt(row, tokenizer, record.template) for row in asked]

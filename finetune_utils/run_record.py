@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import processes
 from .checkpoints import last_checkpoint
 from .data import fold, write_rows
 from .errors import UserError, writing
@@ -19,6 +20,7 @@ from .models import RUN_FILE
 from .results import write_text
 
 TEST_FILE = "test.jsonl"
+HISTORY_FILE = "history.jsonl"  # loss, rate and gradient norm of every step
 # What must agree between an interrupted run and its continuation.
 SAME_ON_RESUME = ("model", "data_sha256", "template", "full", "max_length", "test_size", "settings")
 
@@ -141,18 +143,21 @@ def run_folder(folder: Path | None, record: RunRecord, resume: bool, say: Callab
             raise UserError("--resume needs the --output folder of the interrupted run.")
         yield False
         return
+    if not processes.is_first():
+        yield processes.agree(False)  # whatever the first process found
+        return
     _check_folder(folder, record, resume)
     if resume:
         if last_checkpoint(folder) is None:
             say("The interrupted run had not written a checkpoint yet: starting from the beginning.")
-        yield last_checkpoint(folder) is not None
+        yield processes.agree(last_checkpoint(folder) is not None)
         return
     new = [path for path in (folder, *folder.parents) if not path.exists()]  # the outermost one last
     try:
         with writing(folder, "choose another --output"):
             folder.mkdir(parents=True, exist_ok=True)
             record.save(folder)
-        yield False
+        yield processes.agree(False)
     except Exception:
         if last_checkpoint(folder) is None:
             for path in [new[-1]] if new else list(folder.iterdir()):

@@ -16,7 +16,8 @@ import torch
 import transformers
 from transformers import Trainer, TrainingArguments
 
-from .batching import SupervisedCollator, can_skip_logits, example_order, has_soft_prompt
+from . import processes
+from .batching import SupervisedCollator, can_skip_logits, example_order, fill_last_batch, has_soft_prompt
 from .checkpoints import remove_checkpoints, run_trainer
 from .errors import UserError
 from .hardware import Precision, choose_precision, peak_memory_bytes, set_seed, use_fast_fp32
@@ -38,7 +39,7 @@ class TrainSettings:
     Attributes:
         epochs: passes over the examples; `max_steps` (when above 0) overrules it.
         learning_rate: None takes `default_learning_rate` for the kind of model.
-        batch_size: examples per forward pass.
+        batch_size: examples per forward pass, of all processes together.
         accumulation: forward passes per optimizer step.
         warmup: share of the steps in which the rate rises from 0.
         schedule: what the rate does after that, in the Trainer's words (`linear`, `cosine`, `constant`).
@@ -133,12 +134,11 @@ def train(
     on_step: Callable[[dict[str, float]], None] | None = None,
     progress: bool | None = None,
 ) -> TrainResult:
-    """Fine-tune `model` in place on tokenized examples and return what happened.
+    """Fine-tune `model` in place and return what happened; of several processes each takes its share of every batch.
 
     Args:
         examples: dicts of `input_ids`, `labels` (-100: nothing is learned) and perhaps `soft_labels` (see that module).
         eval_examples: scored (token-weighted NLL) every `settings.evaluate_every` steps.
-        precision: default: what `choose_precision` finds for the model's device.
         output: folder for checkpoints, at least one every two minutes; they go at the end unless `keep_checkpoints`.
         resume: go on from the last checkpoint in `output`, to the weights an uninterrupted run reaches.
         optimizer: makes another optimizer than AdamW from the model and the learning rate.
@@ -147,6 +147,7 @@ def train(
     Raises:
         UserError: unusable examples, nothing to resume from, a damaged checkpoint, a full disk.
     """
+    processes.join()
     settings = settings or TrainSettings()
     if not examples:
         raise UserError("There are no examples to train on.")
@@ -212,6 +213,8 @@ def _make_trainer(
     optimizer: Callable[[Any, float], torch.optim.Optimizer] | None,
 ) -> Trainer:
     device, rate = next(model.parameters()).device, learning_rate_of(model, settings)
+    if processes.count() > 1:
+        examples = fill_last_batch(examples, settings.batch_size, tokenizer.pad_token_id)
     trainer = CourseTrainer(
         model=model,
         args=_arguments(folder, settings, _steps(examples, settings), precision, device, rate),
@@ -262,7 +265,7 @@ def _arguments(
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
-        per_device_train_batch_size=settings.batch_size,
+        per_device_train_batch_size=processes.share_of(settings.batch_size),
         gradient_accumulation_steps=settings.accumulation,
         learning_rate=rate,
         lr_scheduler_type=settings.schedule,
@@ -280,6 +283,7 @@ def _arguments(
         report_to="none",
         disable_tqdm=True,
         dataloader_drop_last=False,
+        ddp_find_unused_parameters=False,  # every trained weight has a part in every step
         remove_unused_columns=False,
         label_names=["labels"],
     )

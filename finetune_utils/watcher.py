@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from . import processes
+
 
 class Watcher(TrainerCallback):
     """Records every step, moves the bar, asks for checkpoints, scores, and stops early."""
@@ -71,13 +73,13 @@ class Watcher(TrainerCallback):
         every = self.settings.checkpoint_every
         waited = time.perf_counter() - self.saved
         due = state.global_step % every == 0 if every else waited > self.checkpoint_seconds
-        if due and self.checkpoint_seconds < math.inf:
+        if self.checkpoint_seconds < math.inf and processes.agree(due):
             control.should_save = True
             self.saved = time.perf_counter()
         return control
 
     def _score(self, step: int, model: Any, control: Any) -> None:
-        value = self.score()
+        value = processes.agree(self.score())
         model.train()
         self.history.append({"step": step, "epoch": step / self.per_epoch, "eval_nll": value})
         if self.best is None or value < self.best[0]:

@@ -11,18 +11,19 @@ import finetune_utils
 FOLDER = Path(finetune_utils.__file__).parent
 # From the ground up. A new module takes the place that its imports give it.
 LAYERS = [
-    "errors", "ngrams", "profiles", "hardware", "progress",
+    "errors", "processes", "ngrams", "profiles", "hardware", "progress",
     "files", "shapes", "hub", "data", "quality",
     "prompts", "tokenization", "soft_labels", "batching", "nll",
     "weights", "embeddings", "scores", "metrics",
-    "lora", "lora_layer", "lora_checks", "quick_lora", "memory", "models", "four_bit",
+    "lora", "lora_layer", "lora_checks", "quick_lora", "memory", "cards", "models", "four_bit",
     "checkpoints", "trainer", "watcher", "training", "generation", "evaluation",
-    "multiple_choice", "harness", "pairwise", "spelling", "error_categories", "comparison", "forgetting",
+    "multiple_choice", "harness", "hardness", "pairwise", "spelling", "error_categories", "comparison", "forgetting",
     "canvas", "betting",
     "tables", "results", "sources", "placeholders", "outputs", "exercises", "headless", "readme", "notebooks", "ranges",
-    "course", "studies", "batch_plots", "lora_plots", "plots", "evaluation_plots", "doctor",
+    "course", "studies", "batch_plots", "lora_plots", "scaling_plots", "plots", "evaluation_plots", "doctor",
     "runs", "trials", "arms", "list_maker", "assistant",
     "run_record", "evaluation_report", "quickstart", "commands", "measure",
+    "distributed", "gguf_file", "publish", "export", "offline_kit",
     "__main__",
 ]  # fmt: skip
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")

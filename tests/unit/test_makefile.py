@@ -101,3 +101,10 @@ def test_a_study_needs_its_name(clone):
     code, calls = clone.make("study")
     assert code != 0
     assert not any("studies" in call for call in calls)
+
+
+def test_a_kit_for_a_room_without_network_is_one_command(clone):
+    code, calls = clone.make("offline-kit", TORCH_INDEX="https://example.org/cpu")
+    assert code == 0
+    assert calls[-1] == "-m finetune_utils offline-kit --output build/offline-kit --torch-index https://example.org/cpu"
+    assert clone.make("offline-kit")[1][-1] == "-m finetune_utils offline-kit --output build/offline-kit"

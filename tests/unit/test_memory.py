@@ -135,3 +135,51 @@ def test_an_unknown_method_lists_what_there_is(tiny_model):
 )
 def test_bytes_are_written_for_people(count, text):
     assert human_bytes(count) == text
+
+
+# What the models' own cards say, in billions of parameters.
+PUBLISHED = {"SmolLM2-135M": 0.135, "SmolLM2-360M": 0.362, "SmolLM2-1.7B": 1.71, "Llama-3.2-3B": 3.21, "Mistral-7B": 7.24,
+             "Llama-2-13B": 13.0, "Qwen2.5-32B": 32.8, "Llama-2-70B": 69.0}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["SmolLM2-135M", "SmolLM2-360M", "SmolLM2-1.7B", "Llama-3.2-3B", "Mistral-7B"])
+def test_a_shape_has_the_published_number_of_parameters(name):
+    model = memory.shape_of(name)
+    assert all(p.is_meta for p in model.parameters()), "a shape has no weights"
+    assert sum(p.numel() for p in model.parameters()) / 1e9 == pytest.approx(PUBLISHED[name], rel=0.005)
+
+
+def test_the_large_shapes_have_the_published_number_of_parameters_too():
+    assert set(PUBLISHED) == set(memory.SHAPES)
+    for name in list(memory.SHAPES)[5:]:
+        count = sum(p.numel() for p in memory.shape_of(name).parameters()) / 1e9
+        assert count == pytest.approx(PUBLISHED[name], rel=0.005)
+
+
+def test_the_table_has_every_method_and_each_saves_over_the_one_before():
+    table = memory.memory_table(["SmolLM2-135M", "Mistral-7B"])
+    for needs in table.values():
+        assert list(needs) == ["full", "lora", "qlora", "inference"]
+        assert needs["full"].total > needs["lora"].total > needs["qlora"].total
+    weights = 7_241_732_096
+    full = table["Mistral-7B"]["full"]
+    assert full.weights + full.gradients + full.optimizer == 18 * weights
+
+
+def test_an_unknown_shape_lists_what_there_is():
+    with pytest.raises(UserError, match="no shape 'GPT-9': choose one of SmolLM2-135M"):
+        memory.shape_of("GPT-9")
+
+
+def test_a_token_leaves_a_key_and_a_value_in_every_layer(tiny_model):
+    # 2 (key and value) x 2 layers x 2 heads of 8 numbers x 2 bytes
+    assert memory.cache_bytes(tiny_model().config) == 2 * 2 * 2 * 8 * 2
+
+
+def test_stored_peaks_of_the_real_model_are_near_the_estimate():
+    from finetune_utils.results import stored
+
+    rows = stored("study.rank_sweep")["rows"]
+    assert {row["rank"] for row in rows} >= {16, "full"}
+    for row in rows:
+        assert row["memory_estimate"] == pytest.approx(row["memory"], rel=0.15)
