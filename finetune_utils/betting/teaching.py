@@ -59,26 +59,37 @@ def json_examples(rows: Sequence[Row], tokenizer: Any, answers: Sequence[str] | 
 
 
 def mix(
-    parts: Mapping[str, Sequence[Example]], shares: Mapping[str, float], count: int, block: int = 1
-) -> list[Example]:
+    parts: Mapping[str, Sequence[Example]], shares: Mapping[str, float], count: int, block: int = 1,
+    first: str = "", head_start: float = 0.0,
+) -> list[Example]:  # fmt: skip
     """Interleave parts so that each keeps its share in every stretch of the result, `count` examples long.
 
     A part that runs out starts again from its beginning. Train on the result with `shuffle=False`. The loss is a mean
     over tokens, so in a batch of both kinds the one token of a Yes/No row hardly counts beside the twenty-seven of a JSON
     row: with `block` equal to the examples of a step, every step is of one kind, and none drowns.
 
+    Args:
+        first: a part that has the beginning for itself; `head_start`: that share of the result, no larger than the
+            part's own. The shares hold for the whole, so the part is rarer afterwards.
+
     Raises:
-        UserError: shares that do not sum to 1, or a part that is empty.
+        UserError: shares that do not sum to 1, a part that is empty, or a head start that is too long.
     """
     if abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values()) < 0:
         raise UserError(f"The shares {dict(shares)} must be 0 or more and sum to 1.")
     empty = [name for name, share in shares.items() if share > 0 and not parts.get(name)]
     if empty:
         raise UserError(f"The part {empty[0]!r} has a share and no examples.")
+    if head_start and not 0 <= head_start <= shares.get(first, 0):
+        raise UserError(f"The head start {head_start} must be 0 or more and within the share of the part {first!r}.")
+    total = -(-count // block)
+    alone = round(head_start * total)
+    after = {name: (share * total - alone * (name == first)) / max(total - alone, 1) for name, share in shares.items()}
     blocks = dict.fromkeys(shares, 0)
     result: list[Example] = []
-    for number in range(1, -(-count // block) + 1):
-        name = max(shares, key=lambda name: number * shares[name] - blocks[name])
+    for number in range(1, total + 1):
+        due = lambda name: (number - alone) * after[name] + alone * (name == first) - blocks[name]  # noqa: B023, E731
+        name = first if number <= alone else max(shares, key=due)
         start = blocks[name] * block
         result += [parts[name][i % len(parts[name])] for i in range(start, start + block)]
         blocks[name] += 1

@@ -63,6 +63,16 @@ def test_a_mix_keeps_its_shares_in_every_stretch():
     assert [text for text in mixed if text[0] == "y"][:4] == ["y1", "y2", "y3", "y1"]
 
 
+def test_a_part_with_a_head_start_comes_first_and_keeps_its_share_of_the_whole():
+    parts = {"yes": ["y"], "json": ["j"], "margin": ["m"]}
+    mixed = "".join(mix(parts, {"yes": 0.6, "json": 0.28, "margin": 0.12}, 250, first="yes", head_start=0.24))
+    assert mixed.startswith("y" * 60)
+    assert Counter(mixed) == {"y": 150, "j": 70, "m": 30}
+    assert all(mixed[start : start + 19].count("y") == 9 for start in range(60, 250, 19))
+    with pytest.raises(UserError, match="head start 0.7 must be 0 or more and within the share of the part 'yes'"):
+        mix(parts, {"yes": 0.6, "json": 0.28, "margin": 0.12}, 250, first="yes", head_start=0.7)
+
+
 def test_in_blocks_every_step_is_of_one_kind():
     parts = {"yes": [f"y{i}" for i in range(5)], "json": [f"j{i}" for i in range(8)]}
     mixed = mix(parts, {"yes": 0.25, "json": 0.75}, 46, block=4)
