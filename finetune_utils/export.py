@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +63,26 @@ def export_merged(
     return output
 
 
-def load_gguf(path: str | Path) -> tuple[Any, Any]:
-    """Load a GGUF file into transformers, expanded to float32: to check what other programs will read."""
+def load_gguf(path: str | Path) -> Any:
+    """Load the model in a GGUF file into transformers, expanded to float32: to check what other programs will read."""
     path = Path(path)
     options: dict[str, Any] = {"gguf_file": path.name, "dtype": torch.float32}
     if hasattr(transformers, "GgufConfig"):  # older releases always expand
         options["quantization_config"] = transformers.GgufConfig(dequantize=True)
-    model = transformers.AutoModelForCausalLM.from_pretrained(str(path.parent), **options)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
-    return model.eval(), tokenizer
+    with _no_bar():
+        return transformers.AutoModelForCausalLM.from_pretrained(str(path.parent), **options).eval()
+
+
+@contextlib.contextmanager
+def _no_bar() -> Iterator[None]:
+    """The reader of GGUF files always shows a progress bar; a notebook would keep it."""
+    place = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
+    shown = getattr(place, "tqdm", None)
+    place.tqdm = lambda items, **_: items
+    try:
+        yield
+    finally:
+        place.tqdm = shown
 
 
 def same_texts(

@@ -46,7 +46,8 @@ def model_card(folder: str | Path) -> str:
     head |= {"library_name": "peft"} if adapter else {}
     settings = record.settings
     kind = "all weights" if record.full else "a LoRA adapter" + ("" if adapter else ", merged into the weights")
-    length = f"{settings['max_steps']} steps" if settings.get("max_steps") else f"{settings['epochs']:g} epochs"
+    epochs = f"{settings['epochs']:g} epoch{'' if settings['epochs'] == 1 else 's'}"
+    length = f"{settings['max_steps']} steps" if settings.get("max_steps") else epochs
     steps = record.results.get("steps")
     parts = [
         "---", *(f"{key}: {value}" for key, value in head.items() if value), "---", "",

@@ -32,7 +32,9 @@ def losses_of_two_runs(one: Sequence[float], two: Sequence[float], names: tuple[
     right.semilogy(steps, [max(gap, 1e-9) for gap in gaps], "o-", color=AFTER, markersize=3)
     right.axhline(1e-4, color=BEFORE, linestyle="--")
     right.annotate("allowed", (len(gaps), 1e-4), xytext=(0, 4), textcoords="offset points", ha="right", color=BEFORE)
-    right.set(xlabel="optimizer step", ylabel="gap relative to the loss", ylim=(5e-10, 1e-3))
+    right.set(
+        xlabel="optimizer step", ylabel="gap relative to the loss\n(0 is drawn at the bottom)", ylim=(5e-10, 1e-3)
+    )
     sentence = (
         f"After {len(one)} steps the losses are {one[-1]:.4f} ({names[0]}) and {two[-1]:.4f} ({names[1]}); the largest gap is "
         f"{max(gaps):.1e} of the loss."
@@ -51,7 +53,7 @@ def memory_by_size(
     for method, (color, line, mark) in _METHODS.items():
         gigabytes = [table[name][method].total / 1e9 for name in sizes]
         ax.loglog(list(sizes.values()), gigabytes, line, color=color, marker=mark, markersize=4)
-        ax.annotate(_NAMES[method], (list(sizes.values())[-1], gigabytes[-1]), xytext=(6, 0), textcoords="offset points",
+        ax.annotate(_NAMES[method], (list(sizes.values())[-1], gigabytes[-1]), xytext=(6, -8 if method == "inference" else 0), textcoords="offset points",
                     va="center", color=color)  # fmt: skip
     rooms: dict[float, list[str]] = {}
     for card in cards:

@@ -354,11 +354,10 @@ print(f"merged weights write the same text for {sum(same)} of {len(same)} questi
 
 # %%
 packed = load_gguf(folder / "merged" / "model-q8_0.gguf")
-same_packed = same_texts((merged[0], merged[1]), (packed[0], merged[1]), asked)
+same_packed = same_texts(merged, (packed, merged[1]), asked)
 files = {path.name: human_bytes(path.stat().st_size) for path in (folder / "merged").glob("model*")}
 print(files)
 print(f"8 bits a weight: the same text for {sum(same_packed)} of {len(same_packed)} questions")
-print("the tokenizer came through:", packed[1](asked[0]).input_ids == merged[1](asked[0]).input_ids)
 
 # %% [markdown]
 # In a terminal: `python -m finetune_utils export --model run --output merged --gguf q8_0`. For 4 bits, or another architecture than Llama, use llama.cpp's own tools on the merged folder:
