@@ -57,9 +57,12 @@ def yes_no(
 
 def stated(
     model: Any, tokenizer: Any, prompts: Sequence[str], kind: str = "win", max_new_tokens: int = 40,
-    batch_size: int = 32, progress: bool | None = False,
+    batch_size: int = 128, progress: bool | None = False,
 ) -> tuple[Reading, list[str]]:  # fmt: skip
-    """Let the model answer freely and greedily, parse what it wrote, and return both. Nothing is repaired."""
+    """Let the model answer freely and greedily, parse what it wrote, and return both. Nothing is repaired.
+
+    Questions and answers are short and alike in length, so many of them fit a batch.
+    """
     texts = generate(model, tokenizer, prompts, max_new_tokens, batch_size, progress)
     return read_answers(texts, kind), texts
 

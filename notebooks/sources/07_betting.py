@@ -506,7 +506,7 @@ course.show_table(table, caption=f"The same {len(few)} games of 2023-24 for all;
 # %%
 from finetune_utils.betting.forecasts import read_margins
 
-margin_games = 8 if small else 400  # so many games of each season
+margin_games = 8 if small else 300  # so many games of each season
 dev_some = some_games(dev_games, margin_games)
 said_dev, dev_texts = read_margins(reader, tokenizer, dev_some)
 repaired = conformal_half_width(dev_some["home_lead"] - said_dev.estimates, level=0.8)
@@ -524,7 +524,7 @@ print(f"half width taught {half_width:.1f} points; conformal half width from {le
 from finetune_utils.betting.forecasts import read_forecaster
 
 some = 8 if small else 400
-said = read_forecaster(reader, tokenizer, test_games, swapped=some, digits=some)
+said = read_forecaster(reader, tokenizer, test_games, swapped=some, digits=some // 2)
 home, away = said.yes_no, said.swapped
 won, days = test_games["home_won"].to_numpy(), test_games["date"]
 print(f"valid JSON: {said.reading.valid_share:.1%} of {len(said.texts)} answers. The first three:", *said.texts[:3], sep="\n")

@@ -445,7 +445,7 @@ course.check_run(
 # * Hoffmann et al., *Training Compute-Optimal Large Language Models*, arXiv 2203.15556.
 # * Zhao et al., *PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel*, arXiv 2304.11277.
 # * Rajbhandari et al., *ZeRO: Memory Optimizations Toward Training Trillion Parameter Models*, arXiv 1910.02054.
-# * Allen-Zhu and Li, *Physics of Language Models: Part 3.3, Knowledge Capacity Scaling Laws*, arXiv 2404.05405.
+# * Allen-Zhu and Li, *Physics of Language Models: Part `3.3`, Knowledge Capacity Scaling Laws*, arXiv 2404.05405.
 # * Rafailov et al., *Direct Preference Optimization*, arXiv 2305.18290.
 # * Mitchell et al., *Model Cards for Model Reporting*, arXiv 1810.03993.
 # * The documentation of accelerate: https://huggingface.co/docs/accelerate.
