@@ -53,8 +53,9 @@ def memory_by_size(
     for method, (color, line, mark) in _METHODS.items():
         gigabytes = [table[name][method].total / 1e9 for name in sizes]
         ax.loglog(list(sizes.values()), gigabytes, line, color=color, marker=mark, markersize=4)
-        ax.annotate(_NAMES[method], (list(sizes.values())[-1], gigabytes[-1]), xytext=(6, -8 if method == "inference" else 0), textcoords="offset points",
-                    va="center", color=color)  # fmt: skip
+        end = (list(sizes.values())[-1], gigabytes[-1])
+        down = -8 if method == "inference" else 0  # it ends next to LoRA
+        ax.annotate(_NAMES[method], end, xytext=(6, down), textcoords="offset points", va="center", color=color)
     rooms: dict[float, list[str]] = {}
     for card in cards:
         rooms.setdefault(card.memory * (1 - RESERVE) / 1e9, []).append(card.name)
