@@ -377,6 +377,9 @@ for row, text in [(near[0], tuned_near[0]), (everyday[0], tuned_everyday[0])]:
     print("\nQ:", row["question"], "\nA:", text)
 
 # %% [markdown]
+# Both tests say the same: the model goes by words, not by what a question is about. A trade word lets an off-topic question pass, and everyday words turn a good one
+# away. No score on ordinary test rows would have told you.
+#
 # Read answers, not only rates. The first rows are unseen facts, then new wordings of trained facts, then off-topic questions. Ask of each: is it
 # fluent, is it on topic, is it *true*?
 
@@ -555,7 +558,8 @@ course.check_run(
 # * The tuned model states wrong facts in a confident voice. A low NLL on reference answers does not make free answers true.
 # * A model that turns back nearly every off-topic question also turns back good ones: {{lesson04.wrong_redirect_tuned:.0%}} in this run, where an assistant could afford a
 #   twentieth at most. The threshold cannot be set by hand; it comes out of the mix of rows and differs from seed to seed.
-# * Questions that only sound like the topic are turned back in {{lesson04.near_redirect_tuned:.0%}} of cases, though no training row is like them. Ask your own before you trust that number.
+# * Questions that only sound like the topic were turned back in {{lesson04.near_redirect_tuned:.0%}} of cases, and so were {{lesson04.everyday_redirect_tuned:.0%}} of the good questions in everyday words. No training row is like
+#   either kind. Ask your own before you trust a number.
 # * The redirect rule reads only the first three sentences, and it was checked on answers like these. Other data need another rule and another check.
 # * On a GPU the profile trains a larger model; its numbers differ and no stored run exists for it yet.
 #
