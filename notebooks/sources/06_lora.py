@@ -544,15 +544,15 @@ import importlib.util
 qlora = {}
 if importlib.util.find_spec("bitsandbytes"):
     from finetune_utils.four_bit import load_4bit
-    from finetune_utils.lora_checks import adapter_gradients, gradient_gap
+    from finetune_utils import lora_checks
 
     small = add_lora(load_4bit(base_name)[0], rank=profile.lora_rank)
     some, ids = TrainSettings(max_steps=4, batch_size=4, learning_rate=2e-3), torch.tensor([examples[0]["input_ids"]])
     at_first = token_nll(small, tests, tokenizer).mean
     train(small, tokenizer, examples[:16], some)
-    gradients = adapter_gradients(small, ids)
+    gradients = lora_checks.adapter_gradients(small, ids)
     in_the_middle = token_nll(small, tests, tokenizer).mean
-    qlora["qlora_gradient_gap"] = gradient_gap(gradients, adapter_gradients(small, ids))
+    qlora["qlora_gradient_gap"] = lora_checks.gradient_gap(gradients, lora_checks.adapter_gradients(small, ids))
 
 # %%
 if qlora:
