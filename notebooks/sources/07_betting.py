@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   course:
-#     minutes: {smoke: 1, cpu: 10, gpu: 8}
+#     minutes: {smoke: 1, cpu: 14, gpu: 8}
 #     needs: the model (fetched once), about 4 GB of free memory
 #     data: [nba_games.csv]
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
