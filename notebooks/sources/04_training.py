@@ -537,8 +537,7 @@ course.check_run(
     redirect_untuned=rate([is_redirect(a) for a in untuned_off]).estimate, redirect_tuned=rate([is_redirect(a) for a in tuned_off]).estimate,
     wrong_redirect_untuned=rate([is_redirect(a) for a in untuned_on]).estimate,
     wrong_redirect_tuned=rate([is_redirect(a) for a in tuned_on]).estimate, near_redirect_tuned=trapped.estimate,
-    everyday_redirect_tuned=lost.estimate,
-    stopped_early=too_much.stopped_early, resume_gap=(whole - resumed).abs().max().item(), same_text=same_text,
+    everyday_redirect_tuned=lost.estimate, stopped_early=too_much.stopped_early, resume_gap=(whole - resumed).abs().max().item(), same_text=same_text,
 )
 
 # %% [markdown]
