@@ -377,8 +377,7 @@ for row, text in [(near[0], tuned_near[0]), (everyday[0], tuned_everyday[0])]:
     print("\nQ:", row["question"], "\nA:", text)
 
 # %% [markdown]
-# Both tests say the same: the model goes by words, not by what a question is about. A trade word lets an off-topic question pass, and everyday words turn a good one
-# away. No score on ordinary test rows would have told you.
+# Both tests point the same way: the model goes by words more than by what a question is about. Ordinary test rows show much less of that.
 #
 # Read answers, not only rates. The first rows are unseen facts, then new wordings of trained facts, then off-topic questions. Ask of each: is it
 # fluent, is it on topic, is it *true*?

@@ -496,7 +496,7 @@ table = [{"forecaster": name, "Brier": f"{brier(p, few_won):.3f}",
 course.show_table(table, caption=f"The same {len(few)} games of 2023-24 for all; invalid answers count as 0.5")
 
 # %% [markdown]
-# Few games, wide intervals: this table ranks nobody who is close. The study further down has more games for the untuned model and the other targets.
+# Few games, wide intervals: this table ranks nobody who is close. In the stored run the rounded regression looks best here, and over the whole season it scored {{lesson07.rounded_brier:.3f}}: so much for a few games. The study further down has more games for the untuned model and the other targets.
 #
 # ## Before the test: one repair on the dev season
 #
@@ -578,8 +578,8 @@ copied = np.corrcoef(home, teacher(test_games))[0, 1]
 print(f"correlation with its teacher: {copied:.3f}; Brier of the teacher itself {brier(teacher(test_games), won):.4f}")
 
 # %% [markdown]
-# The correlation explains the rest. The model learned to read the text the way its teacher reads the numbers. It sees nothing that the teacher does not see, so the teacher's score is the best it can expect, and every
-# rounding in the text costs a little.
+# The model learned to read the text much as its teacher reads the numbers. It sees nothing that the teacher does not see, so the teacher's {{lesson07.teacher_brier:.4f}} is the best it can expect. In the stored run it stayed at
+# {{lesson07.yes_no_brier:.4f}}, behind Elo by {{lesson07.yes_no_vs_elo:.4f}} [{{lesson07.yes_no_vs_elo_low:.4f}}, {{lesson07.yes_no_vs_elo_high:.4f}}]. On 2023-24 the same settings had been level with Elo. This run alone cannot say how much of the rest is short training and how much is what the words leave out.
 #
 # ### Reliability, and how sure it was when wrong
 
@@ -600,6 +600,8 @@ plots.right_and_wrong(home, won)
 plots.heaping({"taught": [r["probability"] for r in wins], "stated": said.stated})
 
 # %% [markdown]
+# It has favorites, but they are not the round ones.
+#
 # ### The intervals
 #
 # First the ranges of prices that come with each stated probability, beside the rule that they were taught by.
@@ -629,7 +631,8 @@ for name, (low, high) in kinds.items():
     print(f"{name}: interval score {interval_score(low, high, lead):.1f} points (mean width plus a penalty for misses; lower is better)")
 
 # %% [markdown]
-# The repair makes no single interval smarter. It makes the promise true on average: the width comes from what the model really missed by, in games it was not trained on.
+# In the stored run the stated intervals held {{lesson07.margin_stated_coverage:.1%}} and the repaired ones {{lesson07.margin_coverage:.1%}}. So on 2024-25 there was nothing to repair: the new intervals are wider, and their interval score is worse. What the repair gives is a reason for
+# the width: it comes from what the model missed by in games it was not trained on, and not from what it was told to say.
 #
 # ### Does it contradict itself?
 #
@@ -648,6 +651,8 @@ print("P(home win) as Elo goes from -240 to +240:", *[f"{p:.2f}" for p in climb]
 print(f"{steps_up} of {len(climb) - 1} steps go up")
 
 # %% [markdown]
+# Mostly it does go up, but in stairs. The stairs are where the *word* for the difference changes; between two words the number hardly counts. The model reads "clearly stronger", not +85.
+#
 # Does it use what it may remember about teams? Call them "Reds" and "Blues" instead. If the names mattered, the answers would move and the score would change.
 
 # %%
@@ -690,6 +695,9 @@ course.show_table(checks, width=36)
 # %% [markdown]
 # "Complete" means valid JSON. "Coherent" means that both sides sum to 1 within `0.05`, and that number and token agree within `0.05`. Reliability is not a property of one row: a certain forecast that failed may have been right to be
 # certain. Only the reliability curve can tell.
+#
+# Look at the column "coherent". Token and stated number often disagree: they come from the same weights, but the number had fewer steps of training, and it shies away from the ends. Its slope of
+# {{lesson07.stated_slope:.2f}} says the same.
 #
 # ## What the stored study adds
 #
@@ -881,7 +889,7 @@ course.check_run(
 # * A leak makes everything look better, calibration included. Only the ladder gives it away.
 # * On 2024-25 the Yes/No reading scored {{lesson07.yes_no_brier:.4f}}, the stated number {{lesson07.stated_brier:.4f}}; Elo {{lesson07.elo_brier:.4f}}, the regression {{lesson07.regression_brier:.4f}}, the home rate
 #   {{lesson07.home_rate_brier:.4f}}. {{lesson07.valid:.1%}} of the answers were valid JSON.
-# * A language model that learns from a regression becomes that regression, in words. What it adds is the interface, not the forecast.
+# * A language model that learns from a regression can at best become that regression, in words. What it adds is the interface, not the forecast.
 # * Stated margin intervals held {{lesson07.margin_stated_coverage:.1%}} of the outcomes, repaired ones {{lesson07.margin_coverage:.1%}}; `80` of `100` was promised.
 #
 # ## Where this breaks

@@ -159,7 +159,7 @@ scaling_plots.losses_of_two_runs(one, two, ("one process", "two processes"))
 # %% [markdown]
 # The largest gap was {{lesson10.largest_gap:.1e}} of the loss. It is not exactly zero because two processes add the same numbers in another order.
 #
-# Was it quicker? Not here. Two processes share the cores that one already had, and each loads its own model.
+# Was it quicker? Do not expect it here: two processes share the cores that one already had, and each loads its own model.
 
 # %%
 for label, output in [("one process", "one"), ("two processes", "two")]:
@@ -300,7 +300,7 @@ print(f"owning has cost less after {hours:,.0f} hours of use: {hours / 24 / 365:
 # %% [markdown]
 # ## How hard is the task, how large the model?
 #
-# Before you rent a larger card, ask what the task needs. Lesson 04 trained one small model on two things at once. Turning off-topic questions back is a *form*: it reached {{lesson04.redirect_tuned:.0%}}. Answering about facts that no row mentions needs *knowledge*:
+# Before you rent a larger card, ask what the task needs. Lesson 04 trained one small model on two things at once. Turning off-topic questions back is a *form*: on ordinary questions it reached {{lesson04.redirect_tuned:.0%}}. Answering about facts that no row mentions needs *knowledge*:
 # the NLL there stayed at {{lesson04.unseen_tuned:.2f}}, against {{lesson04.reworded_tuned:.2f}} on facts it was trained on.
 #
 # Toy models show it in isolation. Each row has two numbers and an answer. *Form*: the answer is always the same. *Rule*: the larger number, tested on pairs that were not trained. *Facts*: every pair has an answer drawn at random, so
