@@ -41,7 +41,8 @@ def write_gguf(model: Any, tokenizer: Any, path: Path, kind: str = "f16", pre: s
         pre: llama.cpp's name for the way the tokenizer cuts text into words; `smollm` is that of SmolLM2.
 
     Raises:
-        UserError: another architecture or tokenizer (llama.cpp's own script converts many), an unknown kind, a full disk.
+        UserError: another architecture or tokenizer (llama.cpp's own script converts many), parts that would be lost, an
+            unknown kind, a full disk.
     """
     if kind not in KINDS:
         raise UserError(f"Unknown kind of GGUF file {kind!r}: choose one of {', '.join(KINDS)}.")
@@ -50,6 +51,10 @@ def write_gguf(model: Any, tokenizer: Any, path: Path, kind: str = "f16", pre: s
         raise UserError(
             f"A model of the kind {model.config.model_type!r} cannot be written here, only a merged Llama with a byte-level "
             "tokenizer: save it with `save_pretrained` and use llama.cpp's convert_hf_to_gguf.py."
+        )
+    if missing := _left_out(model.config):
+        raise UserError(
+            f"The model has {missing}, which this writer would leave out: use llama.cpp's convert_hf_to_gguf.py instead."
         )
     part = path.with_name(f".{path.name}.part")
     with writing(path, "free some space or choose another folder"):
@@ -67,6 +72,18 @@ def write_gguf(model: Any, tokenizer: Any, path: Path, kind: str = "f16", pre: s
         finally:
             part.unlink(missing_ok=True)
     return path
+
+
+def _left_out(config: Any) -> str:
+    """What a model of the kind "llama" may have and the file would not hold, in words; empty when there is nothing."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type", "default") != "default":
+        return f"scaled positions ({rope['rope_type']})"
+    if getattr(config, "attention_bias", False) or getattr(config, "mlp_bias", False):
+        return "biases in its linear layers"
+    usual = config.hidden_size // config.num_attention_heads
+    size = getattr(config, "head_dim", None) or usual
+    return "" if size == usual else f"heads of {size} numbers instead of {usual}"
 
 
 def _add_shape(writer: gguf.GGUFWriter, config: Any, kind: str) -> None:

@@ -80,9 +80,8 @@ def _run(model: str, method: str, batch_size: int, length: int, steps: int, rank
         for row in rows
     ]
     plain = loaded
-    if (
-        method == "qlora"
-    ):  # packed matrices have other shapes: take those of the same model in 16 bits, without its weights
+    if method == "qlora":
+        # Packed matrices have other shapes: take those of the same model in 16 bits, without its weights.
         with torch.device("meta"):
             plain = AutoModelForCausalLM.from_config(loaded.config)
     precision = choose_precision(next(loaded.parameters()).device)

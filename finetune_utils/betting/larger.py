@@ -89,7 +89,9 @@ def encoder_forecaster(name: str = "microsoft/SportsBERT") -> tuple[Any, Any]:
         return AutoModelForSequenceClassification.from_config(config).to(choose_device()), tokenizer
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        model = AutoModelForSequenceClassification.from_pretrained(name, trust_remote_code=False, **options)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            name, use_safetensors=True, trust_remote_code=False, **options
+        )
     except Exception as error:  # readers and the hub client raise a dozen unrelated kinds
         if out_of_memory(error):
             raise

@@ -64,7 +64,7 @@ def section(card: str, name: str) -> str:
 
 
 def test_files_are_plain_utf8_with_unix_line_ends():
-    for name in [*WRITTEN, "redirect_labels.jsonl", "nba_games.csv"]:
+    for name in [*WRITTEN, "redirect_labels.jsonl", "quality_pairs.jsonl", "nba_games.csv"]:
         content = (DATA_DIR / name).read_bytes()
         assert b"\r" not in content, name
         assert content.endswith(b"\n"), name

@@ -77,13 +77,6 @@ def test_rows_have_the_fields_and_one_turn_a_line(dialogues):
     assert len({row["id"] for row in dialogues}) == len(dialogues) == 160
 
 
-def test_the_file_is_plain_utf8_with_unix_line_ends():
-    content = (DATA_DIR / "dialogues.jsonl").read_bytes()
-    assert content.endswith(b"\n")
-    assert b"\r" not in content
-    content.decode("utf-8")
-
-
 def test_no_topic_outweighs_the_others_in_the_file_or_at_its_top(dialogues):
     assert Counter(row["topic"] for row in dialogues) == dict.fromkeys(TOPICS, 10)
     assert len({row["topic"] for row in dialogues[: len(TOPICS)]}) == len(TOPICS)

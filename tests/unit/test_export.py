@@ -113,6 +113,24 @@ def test_what_cannot_be_written_is_refused_in_one_line(tiny_model, tokenizer, tm
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"attention_bias": True}, "biases in its linear layers"),
+        ({"mlp_bias": True}, "biases in its linear layers"),
+        ({"head_dim": 16}, "heads of 16 numbers instead of 8"),
+        (
+            {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}},
+            r"scaled positions \(linear\)",
+        ),
+    ],
+)
+def test_nothing_of_a_model_is_left_out_in_silence(tiny_model, tokenizer, tmp_path, changes, said):
+    with pytest.raises(UserError, match=said + ", which this writer would leave out"):
+        write_gguf(tiny_model(**changes), tokenizer, tmp_path / "x.gguf")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_failure_in_the_middle_leaves_nothing_behind(model_dir, tmp_path, monkeypatch):
     def full_disk(*_):
         raise OSError(28, "No space left on device")

@@ -35,13 +35,6 @@ def test_every_pair_has_its_fields_and_no_blanks_around_them(pairs):
     assert deduplicate(pairs, ["question", "a", "b"])[1] == []
 
 
-def test_the_file_is_plain_utf8_with_unix_line_ends():
-    content = (DATA_DIR / "quality_pairs.jsonl").read_bytes()
-    assert content.endswith(b"\n")
-    assert b"\r" not in content
-    content.decode("utf-8")
-
-
 def test_questions_and_references_are_those_of_facts_that_nobody_trains_on(pairs):
     unseen = {(row["fact"], row["question"], row["answer"]) for row in runs.course_rows().unseen}
     for row in pairs:
