@@ -496,7 +496,7 @@ table = [{"forecaster": name, "Brier": f"{brier(p, few_won):.3f}",
 course.show_table(table, caption=f"The same {len(few)} games of 2023-24 for all; invalid answers count as 0.5")
 
 # %% [markdown]
-# Few games, wide intervals: this table ranks nobody who is close. In the stored run the rounded regression looks best here, and over the whole season it scored {{lesson07.rounded_brier:.3f}}: so much for a few games. The study further down has more games for the untuned model and the other targets.
+# Few games, wide intervals: this table ranks nobody who is close. In the stored run the rounded regression looks best here, and over the whole season it scored {{lesson07.rounded_brier:.3f}}: so much for a few games. The study further down is made for more games, for the untuned model and the other targets too.
 #
 # ## Before the test: one repair on the dev season
 #
@@ -579,7 +579,7 @@ print(f"correlation with its teacher: {copied:.3f}; Brier of the teacher itself 
 
 # %% [markdown]
 # The model learned to read the text much as its teacher reads the numbers. It sees nothing that the teacher does not see, so the teacher's {{lesson07.teacher_brier:.4f}} is the best it can expect. In the stored run it stayed at
-# {{lesson07.yes_no_brier:.4f}}, behind Elo by {{lesson07.yes_no_vs_elo:.4f}} [{{lesson07.yes_no_vs_elo_low:.4f}}, {{lesson07.yes_no_vs_elo_high:.4f}}]. On 2023-24 the same settings had been level with Elo. This run alone cannot say how much of the rest is short training and how much is what the words leave out.
+# {{lesson07.yes_no_brier:.4f}}, behind Elo by {{lesson07.yes_no_vs_elo:.4f}} [{{lesson07.yes_no_vs_elo_low:.4f}}, {{lesson07.yes_no_vs_elo_high:.4f}}]. This run alone cannot say how much of the rest is short training and how much is what the words leave out.
 #
 # ### Reliability, and how sure it was when wrong
 
@@ -895,7 +895,7 @@ course.check_run(
 # ## Where this breaks
 #
 # * One test season, and not an untouched one: early prototypes of this case study had seen results of 2024-25 before the splits were fixed, and so had the figures that set its goals.
-# * One run. The study has three seeds.
+# * One run with one seed. The study with three seeds is written, and its rows are not stored yet.
 # * The ratings know nothing about injuries, trades and rested players. In the last weeks of a season that matters most.
 # * Another league, another season, other rules: fit again. The home edge has shrunk for decades.
 # * The range of prices was set from closing odds of 2011 to 2015. Whether it fits today's market is not tested here, since there are no odds in the data.
