@@ -34,7 +34,7 @@ $(READY):
 	@touch $@
 
 test: setup
-	@$(PY) -m pytest tests/unit tests/notebooks
+	@$(PY) -m pytest -n 2 --dist worksteal tests/unit tests/notebooks
 
 # The unit tests with the versions that Colab has; run by hand.
 test-floors: VENV := .venv-floors

@@ -57,11 +57,12 @@ def setup() -> None:
 @click.argument("lessons", nargs=-1)
 @click.option("--profile", default="cpu", show_default=True, type=PROFILE_NAMES)
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for executed copies [build/PROFILE].")
-def run(lessons: tuple[str, ...], profile: str, output: Path | None) -> None:
+@click.option("--jobs", type=click.IntRange(0), default=0, help="Lessons at the same time [2 on smoke, otherwise 1].")
+def run(lessons: tuple[str, ...], profile: str, output: Path | None, jobs: int) -> None:
     """Run lessons headless, in order (all by default), and print a table."""
     from .notebooks import run_lessons
 
-    if not run_lessons(lessons, profile, output):
+    if not run_lessons(lessons, profile, output, jobs=jobs):
         sys.exit(1)
 
 

@@ -23,14 +23,14 @@ __all__ = ["check_run", "environment", "save_ranges", "show_table", "start", "st
 def start(profile_name: str) -> Profile:
     """Begin a lesson: fix the seed, say device, precision and sizes, and return the profile.
 
-    `FINETUNE_MODEL` in the environment replaces the profile's model (tests use the tiny one).
+    `FINETUNE_MODEL` in the environment replaces the profile's models (tests use the tiny one).
 
     Raises:
         UserError: there is no such profile.
     """
     profile = get_profile(profile_name)
     if model := os.environ.get("FINETUNE_MODEL"):
-        profile = dataclasses.replace(profile, model=model)
+        profile = dataclasses.replace(profile, model=model, side_model=model)
     hardware.quiet()
     hardware.set_seed(0)
     here = hardware.describe()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from .errors import UserError, out_of_memory
 from .hardware import choose_device, choose_precision
-from .models import DEFAULT_MODEL, load_tokenizer
+from .models import DEFAULT_MODEL, load_model, load_tokenizer
 from .weights import SOURCES, ensure_model
 
 SWITCH = "support_avx512bf16_for_cpu"
@@ -27,7 +29,8 @@ def load_4bit(
     and `generate` take it like any other model. The guard of `guard_4bit` is in place.
 
     Args:
-        name: `smollm2-135m`, a folder that holds a model, or a hub id such as `mistralai/Mistral-7B-v0.1`.
+        name: `smollm2-135m`, `tiny` (random weights, for tests), a folder that holds a model, or a hub id such as
+            `mistralai/Mistral-7B-v0.1`.
 
     Raises:
         UserError: bitsandbytes is not installed, or the model cannot be loaded.
@@ -35,17 +38,17 @@ def load_4bit(
     _bitsandbytes()
     device = device or choose_device()
     precision = choose_precision(device)
-    source = ensure_model(name, say) if name in SOURCES else name
     tokenizer = load_tokenizer(name, say)
     config = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=precision.dtype,
     )  # fmt: skip
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source, quantization_config=config, dtype=precision.dtype, device_map={"": device},
-            use_safetensors=True, trust_remote_code=False,
-        )  # fmt: skip
+        with _folder_or_id(name, say) as source:
+            model = AutoModelForCausalLM.from_pretrained(
+                source, quantization_config=config, dtype=precision.dtype, device_map={"": device},
+                use_safetensors=True, trust_remote_code=False,
+            )  # fmt: skip
     except Exception as error:  # readers and the hub client raise a dozen unrelated kinds
         if out_of_memory(error) or isinstance(error, UserError):
             raise
@@ -56,6 +59,17 @@ def load_4bit(
     layers = guard_4bit(model)
     say(f"Model {name}: {layers} linear layers in 4 bits, the rest in {precision.name}.")
     return model.eval(), tokenizer
+
+
+@contextmanager
+def _folder_or_id(name: str, say: Callable[[str], None]) -> Iterator[Path | str]:
+    """Where `from_pretrained` finds the model; the random one is written to a folder first, since only files are quantized."""
+    if name != "tiny":
+        yield ensure_model(name, say) if name in SOURCES else name
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        load_model(name, say=say)[0].save_pretrained(folder)
+        yield folder
 
 
 def guard_4bit(model: torch.nn.Module) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +21,9 @@ from .sources import Lesson, tagged
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+# Little of `smoke` computes on more than one core, so two lessons at a time are quicker. Elsewhere they would slow each
+# other down, and the seconds of a lesson would say nothing.
+JOBS = {"smoke": 2, "cpu": 1, "gpu": 1}
 CELL_SECONDS = {"smoke": 600, "cpu": 2_400, "gpu": 7_200}
 
 
@@ -39,16 +45,22 @@ class Outcome:
 
 
 def execute(
-    lesson: Lesson, profile: str, output_dir: Path, notebook: NotebookNode | None = None, timeout: int = 0
+    lesson: Lesson,
+    profile: str,
+    output_dir: Path,
+    notebook: NotebookNode | None = None,
+    timeout: int = 0,
+    results_dir: Path | None = None,
 ) -> Path:
     """Run a lesson with papermill and return the executed copy, `output_dir/NN_name.ipynb`.
 
     Args:
         lesson: which one.
         profile: injected as PROFILE.
-        output_dir: for the executed copy; the lesson's results go to `output_dir/results/<profile>.json`.
+        output_dir: for the executed copy.
         notebook: what to run instead of the file a learner opens.
         timeout: seconds that one cell may take; 0 takes the profile's.
+        results_dir: for the lesson's results, `<profile>.json`; `output_dir/results` when missing.
 
     Raises:
         UserError: there is no notebook, or no cell tagged `parameters` that sets PROFILE.
@@ -63,7 +75,7 @@ def execute(
         )
     executed = output_dir.resolve() / f"{lesson.name}.ipynb"
     executed.parent.mkdir(parents=True, exist_ok=True)
-    variables = {"FINETUNE_RESULTS": str(executed.parent / "results")}
+    variables = {"FINETUNE_RESULTS": str((results_dir or output_dir / "results").resolve())}
     if profile != "gpu":
         variables["HF_HUB_OFFLINE"] = "1"
     with kernel_environment(**variables):
@@ -121,16 +133,22 @@ def _read(path: Path) -> NotebookNode:
 
 
 def run_one(
-    lesson: Lesson, profile: str, output_dir: Path, notebook: NotebookNode | None = None, place: str = ""
+    lesson: Lesson,
+    profile: str,
+    output_dir: Path,
+    notebook: NotebookNode | None = None,
+    place: str = "",
+    results_dir: Path | None = None,
 ) -> Outcome:
     """Run a lesson, print a line when it starts and one when it ends, and count its checks."""
     print(f"{place}{lesson.name} ...", flush=True)
-    results = output_dir / "results" / f"{profile}.json"
+    results_dir = results_dir or output_dir / "results"
+    results = results_dir / f"{profile}.json"
     if lesson.key in read_json(results).get("lessons", {}):
         update_lesson(results, profile, lesson.key, {"values": {}, "checks": {}})
     started, error = time.monotonic(), ""
     try:
-        execute(lesson, profile, output_dir, notebook)
+        execute(lesson, profile, output_dir, notebook, results_dir=results_dir)
     except (LessonFailed, UserError) as failure:
         error = str(failure)
     seconds = time.monotonic() - started
@@ -150,28 +168,59 @@ def run_all(
     profile: str,
     output_dir: Path,
     notebook_of: Callable[[Lesson], NotebookNode | None] = lambda lesson: None,
+    jobs: int = 1,
 ) -> list[Outcome]:
-    """Run lessons in order, going on after a failure, and print a table at the end."""
-    lessons = list(lessons)
+    """Run lessons in order, going on after a failure, and print a table at the end.
+
+    Args:
+        jobs: lessons that run at the same time, each in its own process with its share of the cores.
+    """
     get_profile(profile)
-    outcomes = []
-    for number, lesson in enumerate(lessons, start=1):
-        place = f"[{number}/{len(lessons)}] "
-        outcomes.append(run_one(lesson, profile, output_dir, notebook_of(lesson), place))
-    print(format_outcomes(outcomes), flush=True)
+    lessons = list(lessons)
+    started = time.monotonic()
+    tasks = [
+        (lesson, profile, output_dir, notebook_of(lesson), f"[{number}/{len(lessons)}] ")
+        for number, lesson in enumerate(lessons, start=1)
+    ]
+    if jobs > 1 and len(lessons) > 1:
+        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+            waiting = [pool.submit(_run_apart, *task, max((os.cpu_count() or 1) // jobs, 1)) for task in tasks]
+            outcomes = [_joined(future.result(), profile, output_dir) for future in waiting]
+    else:
+        outcomes = [run_one(*task) for task in tasks]
+    print(format_outcomes(outcomes, time.monotonic() - started), flush=True)
     return outcomes
 
 
-def format_outcomes(outcomes: list[Outcome]) -> str:
-    """The table that ends a run: lesson, seconds, checks passed of those with a reference, ok."""
+def _run_apart(
+    lesson: Lesson, profile: str, output_dir: Path, notebook: NotebookNode | None, place: str, threads: int
+) -> Outcome:
+    """`run_one` with a results file of its own, because two processes that write the same one would lose entries."""
+    with kernel_environment(OMP_NUM_THREADS=str(threads)):
+        return run_one(lesson, profile, output_dir, notebook, place, _apart(output_dir, lesson))
+
+
+def _apart(output_dir: Path, lesson: Lesson) -> Path:
+    return output_dir / "results" / lesson.name
+
+
+def _joined(outcome: Outcome, profile: str, output_dir: Path) -> Outcome:
+    folder, lesson = _apart(output_dir, outcome.lesson), outcome.lesson
+    entry = read_json(folder / f"{profile}.json").get("lessons", {}).get(lesson.key, {"values": {}, "checks": {}})
+    update_lesson(output_dir / "results" / f"{profile}.json", profile, lesson.key, entry)
+    shutil.rmtree(folder, ignore_errors=True)
+    return outcome
+
+
+def format_outcomes(outcomes: list[Outcome], seconds: float) -> str:
+    """The table that ends a run: lesson, seconds, checks passed of those with a reference, ok; `seconds` is the whole run."""
     width = max([len(x.lesson.name) for x in outcomes] + [len("lesson")])
     lines = [f"{'lesson':<{width}}  {'seconds':>7}  {'checks':>6}  ok"]
     for x in outcomes:
         checks = f"{x.passed}/{x.total}" if x.total else "none"
         lines.append(f"{x.lesson.name:<{width}}  {x.seconds:7.1f}  {checks:>6}  {'yes' if x.ok else 'NO'}")
-    total = sum(x.seconds for x in outcomes)
     good = sum(x.ok for x in outcomes)
-    return "\n".join([*lines, f"{good} of {len(outcomes)} lessons ok in {total:.0f} s"])
+    return "\n".join([*lines, f"{good} of {len(outcomes)} lessons ok in {seconds:.0f} s"])
 
 
 def _short(path: Path, root: Path) -> str:

@@ -8,13 +8,14 @@ hash of what a lesson was run from is in its metadata, and `build` keeps outputs
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import UserError
 from .exercises import exercise_notebooks
-from .headless import LessonFailed, Outcome, execute, run_all
+from .headless import JOBS, LessonFailed, Outcome, execute, run_all
 from .outputs import clean_outputs, refresh_check, size_problem
 from .placeholders import fill_source
 from .readme import build_readme
@@ -216,6 +217,7 @@ def run_lessons(
     profile: str = "cpu",
     output: Path | None = None,
     root: Path = ROOT,
+    jobs: int = 0,
 ) -> bool:
     """Run lessons headless, in order, as a learner would open them; True when all are ok.
 
@@ -224,6 +226,7 @@ def run_lessons(
         profile: `smoke`, `cpu` or `gpu`.
         output: for executed copies and results; `build/<profile>` when missing.
         root: the repository.
+        jobs: lessons at the same time; 0 takes the profile's number, and never more than there are cores.
 
     Raises:
         UserError: an unknown lesson or profile.
@@ -236,7 +239,8 @@ def run_lessons(
             raise UserError.at(lesson.notebook, found="no such notebook", do="run `python -m finetune_utils build`")
         if _code(_read(lesson.notebook)) != _code(_fresh(lesson)):
             print(f"note: {lesson.notebook.name} differs from its source; the notebook is what runs")
-    outcomes = run_all(lessons, profile, output or root / "build" / profile)
+    jobs = jobs or min(JOBS.get(profile, 1), os.cpu_count() or 1)
+    outcomes = run_all(lessons, profile, output or root / "build" / profile, jobs=jobs)
     return all(outcome.ok for outcome in outcomes)
 
 

@@ -14,6 +14,7 @@ class Profile:
     Attributes:
         name: what the learner types.
         model: a name that `models.load_model` knows.
+        side_model: the model of side trials that load a fresh copy; `smoke` takes the tiny random one to be quick.
         train_rows: training rows at most.
         eval_rows: rows at most in each scored (dev or test) set.
         generate_rows: prompts at most that are answered in one comparison.
@@ -26,6 +27,7 @@ class Profile:
 
     name: str
     model: str
+    side_model: str
     train_rows: int
     eval_rows: int
     generate_rows: int
@@ -36,13 +38,15 @@ class Profile:
     shrunk: bool = False
 
 
+_LARGER = "HuggingFaceTB/SmolLM2-1.7B-Instruct"
+
 PROFILES: dict[str, Profile] = {
     # Seconds: every cell runs once, nothing is learned. For tests and for looking around.
-    "smoke": Profile("smoke", "smollm2-135m", 8, 6, 4, 4, 4, 8, 4),
+    "smoke": Profile("smoke", "smollm2-135m", "tiny", 8, 6, 4, 4, 4, 8, 4),
     # Minutes on two CPU cores: the numbers in the course come from this one.
-    "cpu": Profile("cpu", "smollm2-135m", 2_000, 400, 64, 8, 32, 64, 16),
+    "cpu": Profile("cpu", "smollm2-135m", "smollm2-135m", 2_000, 400, 64, 8, 32, 64, 16),
     # A free Colab T4: the larger sibling, same tokenizer and chat template.
-    "gpu": Profile("gpu", "HuggingFaceTB/SmolLM2-1.7B-Instruct", 2_000, 400, 128, 16, 64, 64, 16),
+    "gpu": Profile("gpu", _LARGER, _LARGER, 2_000, 400, 128, 16, 64, 64, 16),
 }
 
 

@@ -649,7 +649,7 @@ from finetune_utils.trials import fact_rows, run_trial
 
 test_rows = min(curve["settings"]["test_rows"], profile.eval_rows)
 rows, tests = fact_rows(points[0]["facts"], wordings=4, test_rows=test_rows)
-trial = run_trial(profile.model, spread(rows, profile.train_rows), tests)
+trial = run_trial(profile.side_model, spread(rows, profile.train_rows), tests)
 print(f"{len(rows)} rows, {trial.training.steps} steps in {trial.training.seconds:.0f} s")
 
 # %%

@@ -174,7 +174,7 @@ course.show_table(table, caption="Estimated memory, batch of 8 rows x 104 tokens
 # %%
 from finetune_utils.measure import measure_memory
 
-measured = measure_memory("tiny" if PROFILE == "smoke" else profile.model, "lora", batch_size=8, length=104)
+measured = measure_memory(profile.side_model, "lora", batch_size=8, length=104)
 print(f"estimated {human_bytes(measured.estimate)}, measured {human_bytes(measured.peak)}: off by {measured.error:+.1%}")
 
 # %% [markdown]
@@ -400,7 +400,7 @@ thirty = spread([row for row in rows.train if runs.is_fact(row)], min(30, profil
 dev, small = tokenize(spread(rows.dev, min(24, profile.eval_rows))), tokenize(thirty)
 with tuned.disable_adapter():
     print(f"untuned on these dev rows: {token_nll(tuned, dev, tokenizer).mean:.2f}")
-fresh, _ = load_model(profile.model, say=lambda message: None)
+fresh, _ = load_model(profile.side_model, say=lambda message: None)
 overfit = add_lora(fresh)
 steps = 20 if PROFILE != "smoke" else 3
 too_much = train(overfit, tokenizer, small, TrainSettings(
@@ -418,12 +418,12 @@ print(f"stopped early: {too_much.stopped_early}; kept the weights of step {too_m
 # some of the same rows before and after, because the losses of single steps go up and down with the rows they see.
 
 # %%
-underfit = add_lora(load_model(profile.model, say=lambda message: None)[0])
+underfit = add_lora(load_model(profile.side_model, say=lambda message: None)[0])
 ten = small[:10]
 at_first = token_nll(underfit, ten, tokenizer).mean
-train(underfit, tokenizer, small, TrainSettings(max_steps=min(8, steps), batch_size=4, learning_rate=1e-6))
+train(underfit, tokenizer, small, TrainSettings(max_steps=min(4, steps), batch_size=4, learning_rate=1e-6))
 at_last = token_nll(underfit, ten, tokenizer).mean
-print(f"NLL on {len(ten)} of the rows: {at_first:.3f} before, {at_last:.3f} nats per token after {min(8, steps)} steps at rate 1e-6")
+print(f"NLL on {len(ten)} of the rows: {at_first:.3f} before, {at_last:.3f} nats per token after {min(4, steps)} steps at rate 1e-6")
 del overfit, underfit, fresh
 
 # %% [markdown]
@@ -444,7 +444,7 @@ plots.sweep(study["rows"], x="learning_rate", y="dev_nll", xlabel="learning rate
 # %%
 point = study["rows"][2]
 steps, dev_rows = (16, 32) if PROFILE != "smoke" else (1, 4)
-again = runs.learning_rate_point(profile.model, point["learning_rate"], steps, dev_rows)
+again = runs.learning_rate_point(profile.side_model, point["learning_rate"], steps, dev_rows)
 print(f"rate {point['learning_rate']}: stored {point['dev_nll']:.3f}, now {again['dev_nll']:.3f} nats per token")
 
 # %% [markdown]
@@ -509,10 +509,10 @@ from finetune_utils.data import write_rows
 from finetune_utils.quickstart import finetune
 
 write_rows(folder / "my.jsonl", [{"question": r["question"], "answer": r["answer"]} for r in rows.train[:16]])
-tuned_again = finetune(folder / "my.jsonl", model=profile.model, max_steps=2, learning_rate=1e-3, test_size=0)
+tuned_again = finetune(folder / "my.jsonl", model=profile.side_model, max_steps=2, learning_rate=1e-3, test_size=0)
 
 # %%
-plain = add_lora(load_model(profile.model, say=lambda message: None)[0])
+plain = add_lora(load_model(profile.side_model, say=lambda message: None)[0])
 sixteen = tokenize_rows(rows.train[:16], tokenizer).examples
 reference = train(plain, tokenizer, sixteen, TrainSettings(max_steps=2, learning_rate=1e-3))
 print("finetune():", [round(x, 4) for x in tuned_again.training.losses])

@@ -214,9 +214,8 @@ course.show_table(table, caption="Estimated memory, batch of 8 rows x 104 tokens
 # %%
 from finetune_utils.measure import measure_memory
 
-measured = measure_memory("tiny" if PROFILE == "smoke" else profile.model, "lora", rank=profile.lora_rank)
-name = "tiny model" if PROFILE == "smoke" else profile.model
-print(f"{name}, LoRA, rank {profile.lora_rank}: estimated {human_bytes(measured.estimate)}, measured {human_bytes(measured.peak)}: "
+measured = measure_memory(profile.side_model, "lora", rank=profile.lora_rank)
+print(f"{profile.side_model}, LoRA, rank {profile.lora_rank}: estimated {human_bytes(measured.estimate)}, measured {human_bytes(measured.peak)}: "
       f"the estimate is off by {measured.error:+.0%}")
 
 # %% [markdown]
@@ -277,7 +276,7 @@ from finetune_utils.arms import short_point
 
 was = sweep["values"]
 sizes = {"steps": was["short_steps"], "dev_rows": was["short_dev_rows"]} if PROFILE != "smoke" else {"steps": 1, "dev_rows": 4}
-now = short_point(profile.model, was["short_rank"], was["short_rate"], **sizes)
+now = short_point(profile.side_model, was["short_rank"], was["short_rate"], **sizes)
 print(f"stored: dev NLL {was['short_dev_before']:.3f} before, {was['short_dev_after']:.3f} after {was['short_steps']} steps")
 print(f"now:    dev NLL {now['dev_before']:.3f} before, {now['dev_after']:.3f} after {sizes['steps']} step(s)")
 
@@ -546,7 +545,7 @@ if importlib.util.find_spec("bitsandbytes"):
     from finetune_utils.four_bit import load_4bit
     from finetune_utils import lora_checks
 
-    small = add_lora(load_4bit(base_name)[0], rank=profile.lora_rank)
+    small = add_lora(load_4bit(profile.side_model)[0], rank=profile.lora_rank)
     some, ids = TrainSettings(max_steps=4, batch_size=4, learning_rate=2e-3), torch.tensor([examples[0]["input_ids"]])
     at_first = token_nll(small, tests, tokenizer).mean
     train(small, tokenizer, examples[:16], some)

@@ -88,6 +88,38 @@ FAILURES = {
 }
 
 
+def test_two_lessons_at_a_time_give_what_one_after_the_other_gives(root, capfd):
+    lessons = all_lessons(root)
+    threads = to_notebook(
+        SECOND.replace('print("second")', 'import os\nprint("threads", os.environ["OMP_NUM_THREADS"])')
+    )
+    source_of = {lessons[0]: to_notebook(FIRST), lessons[1]: threads}
+    output = root / "build" / "out"
+    first, second = headless.run_all(lessons, "smoke", output, source_of.get, jobs=2)
+    assert first.ok
+    assert (first.passed, first.total) == (1, 1)
+    assert second.ok
+    told = capfd.readouterr().out
+    assert "[1/2] 01_toy ok after " in told
+    assert told.splitlines()[-1].startswith("2 of 2 lessons ok in ")
+    results = read_json(output / "results" / "smoke.json")["lessons"]
+    assert results["lesson01"]["values"] == {"mean": 8.0}
+    assert results["lesson02"]["seconds"] > 0
+    assert [path.name for path in (output / "results").iterdir()] == ["smoke.json"]
+    printed = [out.text for cell in code_cells(second.executed) for out in cell.outputs]
+    assert printed == [f"threads {max((os.cpu_count() or 1) // 2, 1)}\n"]
+
+
+def test_a_failure_beside_another_lesson_is_told(root, capfd):
+    lessons = all_lessons(root)
+    broken = to_notebook(FIRST.replace("mean = sum(", "mean = 1 / 0 + sum("))
+    source_of = {lessons[0]: broken, lessons[1]: to_notebook(SECOND)}
+    first, second = headless.run_all(lessons, "smoke", root / "build" / "out", source_of.get, jobs=2)
+    assert "ZeroDivisionError" in first.error
+    assert second.ok
+    assert "[1/2] 01_toy FAILED after " in capfd.readouterr().out
+
+
 @pytest.mark.parametrize("what", FAILURES)
 def test_a_failing_lesson_is_told_and_the_next_one_runs(root, capsys, what):
     old, new, *told = FAILURES[what]

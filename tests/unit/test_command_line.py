@@ -128,11 +128,11 @@ def test_build_check_fails_when_something_differs(run, monkeypatch):
 def test_run_ends_with_1_when_a_lesson_fails(run, monkeypatch, tmp_path):
     seen = []
 
-    def run_lessons(lessons, profile, output):
-        seen.append((lessons, profile, output))
+    def run_lessons(lessons, profile, output, jobs):
+        seen.append((lessons, profile, output, jobs))
         return len(seen) > 1
 
     monkeypatch.setattr("finetune_utils.notebooks.run_lessons", run_lessons)
-    assert run("run", "04", "2", "--profile", "smoke", "--output", tmp_path).code == 1
+    assert run("run", "04", "2", "--profile", "smoke", "--output", tmp_path, "--jobs", 3).code == 1
     assert run("run").code == 0
-    assert seen == [(("04", "2"), "smoke", tmp_path), ((), "cpu", None)]
+    assert seen == [(("04", "2"), "smoke", tmp_path, 3), ((), "cpu", None, 0)]

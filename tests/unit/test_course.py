@@ -73,7 +73,9 @@ def test_start_points_at_an_unused_gpu(capsys, monkeypatch):
 
 def test_the_environment_can_replace_the_model(monkeypatch):
     monkeypatch.setenv("FINETUNE_MODEL", "tiny")
-    assert course.start("smoke") == dataclasses.replace(PROFILES["smoke"], model="tiny")
+    assert course.start("smoke") == dataclasses.replace(PROFILES["smoke"], model="tiny", side_model="tiny")
+    small = course.start("gpu")
+    assert (small.model, small.side_model) == ("tiny", "tiny")
     with pytest.raises(UserError, match="Unknown profile 'fast'"):
         course.start("fast")
 

@@ -36,6 +36,12 @@ def test_smoke_runs_the_model_of_the_cpu_profile_on_far_fewer_rows():
     assert smoke.train_rows * 10 < cpu.train_rows
 
 
+def test_side_trials_take_the_lesson_model_except_where_nothing_is_learned_anyway():
+    assert PROFILES["smoke"].side_model == "tiny"
+    for name in ("cpu", "gpu"):
+        assert PROFILES[name].side_model == PROFILES[name].model
+
+
 def test_a_profile_cannot_be_changed_by_accident():
     with pytest.raises(dataclasses.FrozenInstanceError):
         get_profile("cpu").train_rows = 7
