@@ -20,6 +20,7 @@ class Names:
     may_set: set[str] = field(default_factory=set)
     changes: set[str] = field(default_factory=set)
     imports: set[str] = field(default_factory=set)
+    reads: dict[str, set[str]] = field(default_factory=dict)  # by function: the global names that it reads
 
 
 def names_in(code: str) -> Names:
@@ -36,26 +37,37 @@ def names_in(code: str) -> Names:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names.imports |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.reads[node.name] = _loads_and_stores(node)[0]
     return names
 
 
 def needed_cells(codes: Sequence[str], wanted: Collection[int]) -> set[int]:
-    """Return the positions of `wanted` and of all cells that they need, directly or through others."""
+    """Return the positions of `wanted` and of all cells that they need, directly or through others.
+
+    A function reads its names when it is called, so whoever uses it needs what was set or changed until then.
+    """
     cells = [names_in(code) for code in codes]
     imported = {name for cell in cells for name in cell.imports}
     for cell in cells:
         cell.changes -= imported  # a call such as `torch.manual_seed(1)` changes no name of the lesson
-    found, open_cells = set(wanted), list(wanted)
-    while open_cells:
-        place = open_cells.pop()
-        for name in cells[place].needs | cells[place].changes:
-            for before in range(place - 1, -1, -1):
-                giver = cells[before]
-                if name in giver.sets | giver.may_set | giver.changes and before not in found:
-                    found.add(before)
-                    open_cells.append(before)
-                if name in giver.sets:
-                    break
+    found, seen = set(wanted), set()
+    todo = [(place, name) for place in found for name in cells[place].needs | cells[place].changes]
+    while todo:
+        place, name = todo.pop()
+        if (place, name) in seen:
+            continue
+        seen.add((place, name))
+        for before in range(place - 1, -1, -1):
+            giver = cells[before]
+            if name not in giver.sets | giver.may_set | giver.changes:
+                continue
+            todo += [(place, read) for read in giver.reads.get(name, ())]
+            if before not in found:
+                found.add(before)
+                todo += [(before, need) for need in giver.needs | giver.changes]
+            if name in giver.sets:
+                break
     return found
 
 

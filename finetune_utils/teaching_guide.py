@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .lesson_plan import LINES_A_MINUTE, MINUTES_A_PREDICTION, WORDS_A_MINUTE, Plan, Section
@@ -76,7 +76,7 @@ def lesson_page(plan: Plan) -> str:
     places = {"Lesson": "notebooks", "exercises": "notebooks/exercises", "solutions": "notebooks/solutions"}
     links = [f"[{n}](../{at}/{lesson.name}.ipynb)" for n, at in places.items() if n == "Lesson" or plan.exercises]
     parts.append(f"### {lesson.title().removeprefix('Lesson ')}\n\n{', '.join(links)}. {_waits(plan)}")
-    parts.append(_section_table(plan))
+    parts.append(_sections(plan))
     parts.append(_unrun(plan))
     parts.append(_expected(plan))
     mistakes = [f"* {text}" for text in plan.mistakes()] or [NO_MISTAKES]
@@ -84,7 +84,7 @@ def lesson_page(plan: Plan) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def cell_ranges(cells: Sequence[int]) -> str:
+def cell_ranges(cells: Iterable[int]) -> str:
     """Numbers of cells as a teacher sees them: `[1], [3-5]`."""
     runs: list[list[int]] = []
     for cell in sorted(cells):
@@ -101,8 +101,8 @@ def _plans(root: Path) -> list[Plan]:
 
 def _told(choice: Choice, plans: Sequence[Plan]) -> str:
     every = sum(len(plan.exercises) for plan in plans)
-    sections = "All sections" if choice.everything else "The sections marked must"
-    return f"{sections} of {len(plans)} lessons, and {sum(choice.exercises)} of their {every} exercises."
+    sections = "all sections" if choice.everything else "the sections marked must"
+    return f"You teach {sections} of {len(plans)} lessons, and {sum(choice.exercises)} of their {every} exercises."
 
 
 def _timetable(slots: Sequence[Slot]) -> str:
@@ -120,38 +120,43 @@ def _waits(plan: Plan) -> str:
     return told
 
 
-def _section_table(plan: Plan) -> str:
-    """One line a section of level 2, its parts folded in; a part that alone is skippable keeps a line of its own."""
+def _sections(plan: Plan) -> str:
+    """Two lists of sections, each with its cells and minutes; the parts of a section are counted in it."""
     rows: list[tuple[Section, list[int], list[int]]] = []  # head, cells, minutes
     parent = 0
     for section in plan.sections:
         fold = rows and section.level > 2 and section.skippable == rows[parent][0].skippable
         if not fold:
             rows.append((section, [], []))
-            parent = parent if section.level > 2 and len(rows) > 1 else len(rows) - 1
+            parent = len(rows) - 1 if section.level == 2 else parent
         place = parent if fold else len(rows) - 1
         rows[place][1].extend(section.cells)
         rows[place][2].append(section.minutes)
-    lines = ["| section | cells | minutes | in class |", "|---|---|---|---|"]
-    for head, cells, minutes in rows:
-        name = head.title if head.level == 2 else f"part: {head.title}"
-        lines.append(
-            f"| {name} | {cell_ranges(cells)} | {sum(minutes)} | {'skippable' if head.skippable else 'must'} |"
-        )
-    return "\n".join(lines)
+    told = []
+    for name, skippable in (("Must", False), ("Skippable", True)):
+        some = [(head.title, cells, sum(minutes)) for head, cells, minutes in rows if head.skippable is skippable]
+        if some:
+            total = sum(minutes for _, _, minutes in some)
+            listed = "; ".join(f"{title} ({_in_cells(cells)}{minutes} min)" for title, cells, minutes in some)
+            told.append(f"**{name}, {total} minutes:** {listed}.")
+    return "\n\n".join(told)
+
+
+def _in_cells(cells: Sequence[int]) -> str:
+    return f"{cell_ranges(cells)}, " if cells else ""
 
 
 def _unrun(plan: Plan) -> str:
-    skippable = [cell for section in plan.sections if section.skippable for cell in section.cells]
+    """Which cells of the skippable sections may stay unrun, and which may not."""
+    skippable = {cell for section in plan.sections if section.skippable for cell in section.cells}
     if not skippable:
         return ""
-    silent = [cell for cell in skippable if cell not in plan.optional_cells]
-    unrun = [cell for cell in skippable if cell in plan.optional_cells]
-    told = f"You may leave {cell_ranges(unrun)} unrun." if unrun else "Run every cell."
+    optional = set(plan.optional_cells)
+    unrun, silent = skippable & optional, skippable - optional
+    told = f"**Cells:** {cell_ranges(unrun)} may stay unrun." if unrun else "**Cells:** run every one."
     if silent:
-        told += (
-            f" Run {cell_ranges(silent)} also when you skip the talk: a later cell or the check needs what they set."
-        )
+        them = "it" if len(silent) == 1 else "them"
+        told += f" Run {cell_ranges(silent)} even when you skip the talk: a later cell or the check needs {them}."
     return told
 
 

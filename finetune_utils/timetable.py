@@ -96,9 +96,9 @@ def lay_out(todo: Sequence[tuple[str, int]], opening: str = WELCOME, with_lunch:
     for number, (what, minutes) in enumerate(todo, start=1):
         now = slots[-1].end
         end = now + minutes
-        lunch = not had_lunch and now >= LUNCH_FROM and end > LUNCH_UNTIL
         relief = number == len(todo) or (not had_lunch and LUNCH_FROM <= end <= LUNCH_UNTIL)  # lunch or the end is near
         tired = end - rested > (LAST_STRETCH if relief else LONGEST_STRETCH)
+        lunch = not had_lunch and now >= LUNCH_FROM and (tired or end > LUNCH_UNTIL)
         if lunch or (tired and now - rested >= SHORTEST_STRETCH):
             had_lunch = had_lunch or lunch
             slots.append(Slot(now, LUNCH if lunch else BREAK, "Lunch" if lunch else "Break"))

@@ -21,7 +21,7 @@
 #       mistakes:
 #         - "The running mean contains the game that is to be forecast: one `shift(1)` is missing. Every score looks better for it (exercise 07.3)."
 #         - "A straight reliability curve is taken as proof that nothing leaks. A leak is calibrated perfectly; the ladder of simple forecasters gives it away."
-#         - "Invalid answers are dropped or repaired. Count them as 0.5, or a model gains by breaking its answers on hard games (exercise 07.4)."
+#         - "Invalid answers are dropped or repaired. Count them as `0.5`, or a model gains by breaking its answers on hard games (exercise 07.4)."
 #         - "A good forecast is taken as a reason to bet. Teach *What a bettor would have got* to its end, also when time is short."
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
 # ---
