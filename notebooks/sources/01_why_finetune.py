@@ -8,7 +8,6 @@
 #       half_day: true
 #       waits: ["Many prompts, three kinds"]
 #       skippable:
-#         - Consistency, and a measure that fools you
 #         - "When does training pay?"
 #         - Where fine-tuning fits
 #         - Kinds of fine-tuning
