@@ -32,6 +32,7 @@ from .sources import (
     title_of,
     to_notebook,
 )
+from .teaching_guide import build_guide
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -59,7 +60,7 @@ def lesson_notebook(lesson: Lesson, missing: Missing = None) -> NotebookNode:
         found = f"{len(places)} cells tagged parameters"
         raise UserError.at(lesson.source, found=found, expected="one that sets PROFILE")
     course = lesson.metadata()
-    notebook.metadata["course"] = course
+    notebook.metadata["course"] = {name: part for name, part in course.items() if name != "teaching"}
     minutes = ", ".join(f"{_minutes(m)} with `{profile}`" for profile, m in course["minutes"].items())
     needs = f"\n\n**Needs:** {course['needs']}." if course.get("needs") else ""
     _frame(notebook, lesson, lesson.notebook, f"**Time:** {minutes}.{needs}", _links(lesson))
@@ -199,7 +200,7 @@ def build(check: bool = False, root: Path = ROOT) -> list[str]:
             if reason := reasons.get(state(lesson)):
                 found.append(f"{lesson.notebook.relative_to(root).as_posix()}: {reason} (run: make notebooks)")
     if not absent:
-        found += build_readme(check, root)
+        found += build_readme(check, root) + build_guide(check, root)
     if absent:
         more = f" ({len(absent) - 1} more like this)" if len(absent) > 1 else ""
         raise UserError(absent[0] + more)

@@ -1,8 +1,9 @@
-"""The tables of README.md: lesson map and results, made from stored runs so that they cannot drift."""
+"""Pages with tables in them: README.md's lesson map and results, made from stored runs so that they cannot drift."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,29 +56,38 @@ def results_table(root: Path = ROOT) -> str:
     return "\n".join(lines) + "\n"
 
 
-def fill_readme(text: str, root: Path = ROOT) -> str:
-    """Replace what stands between `<!-- begin NAME -->` and `<!-- end NAME -->` by the table of that name."""
-    tables = {"lessons": lesson_map, "results": results_table}
+Tables = Mapping[str, Callable[[Path], str]]
+README_TABLES: Tables = {"lessons": lesson_map, "results": results_table}
+
+
+def fill_readme(text: str, root: Path = ROOT, tables: Tables = README_TABLES, name: str = "README.md") -> str:
+    """Replace what stands between `<!-- begin NAME -->` and `<!-- end NAME -->` by the table of that name.
+
+    Raises:
+        UserError: there is no such table; `name` is the page that the message names.
+    """
 
     def fill(match: re.Match[str]) -> str:
         """The markers with today's table between them."""
         if match[2] not in tables:
-            raise UserError(f"README.md: unknown table {match[2]!r}; known are {', '.join(tables)}.")
+            raise UserError(f"{name}: unknown table {match[2]!r}; known are {', '.join(tables)}.")
         return match[1] + tables[match[2]](root) + match[3]
 
     return BLOCK.sub(fill, text)
 
 
-def build_readme(check: bool = False, root: Path = ROOT) -> list[str]:
-    """Fill README.md; with `check` only say whether it differs."""
-    path = root / "README.md"
+def build_readme(
+    check: bool = False, root: Path = ROOT, tables: Tables = README_TABLES, name: str = "README.md"
+) -> list[str]:
+    """Fill a page, README.md or another; with `check` only say whether it differs. A missing page is left out."""
+    path = root / name
     if not path.is_file():
         return []
     text = path.read_text(encoding="utf-8")
-    new = fill_readme(text, root)
+    new = fill_readme(text, root, tables, name)
     if new == text:
         return []
     if check:
-        return ["README.md: its tables differ from the stored runs (run: python -m finetune_utils build)"]
+        return [f"{name}: its tables differ from the stored runs (run: python -m finetune_utils build)"]
     write_text(path, new)
-    return ["README.md"]
+    return [name]

@@ -235,5 +235,11 @@ def tagged(notebook: NotebookNode, tag: str) -> list[int]:
 @lru_cache(maxsize=64)  # only read from, never changed
 def _parse(text: str) -> NotebookNode:
     import jupytext
+    from yaml import YAMLError
 
-    return jupytext.reads(text, fmt="py:percent")
+    try:
+        return jupytext.reads(text, fmt="py:percent")
+    except YAMLError as error:
+        title = re.search(r"^# # (.+)", text, re.MULTILINE)
+        problem = " ".join(str(error).split())
+        raise UserError(f"The header of {title[1] if title else 'a source'!r} is no valid YAML: {problem}") from error

@@ -4,6 +4,24 @@
 #     minutes: {smoke: 1, cpu: 2, gpu: 2}
 #     needs: the model (fetched once), about 3 GB of free memory
 #     data: [course_qa.jsonl, instructions.jsonl, neutral_text.txt]
+#     teaching:
+#       half_day: true
+#       waits: ["Many prompts, three kinds"]
+#       skippable:
+#         - "When does training pay?"
+#         - Where fine-tuning fits
+#         - Kinds of fine-tuning
+#       watch:
+#         redirect_plain: off-topic questions turned back, plain prompt
+#         redirect_tuned: the same, tuned model
+#         wrongly_tuned: good questions turned back, tuned model
+#         unseen_tuned: overlap with the answer on unseen facts, tuned model
+#         unseen_retrieval: the same, untuned model with retrieval
+#       mistakes:
+#         - "One good answer is taken as proof. Ask for the count over all rows, and for the good questions that were turned back."
+#         - "Fine-tuning is expected to add facts. Let them read the answers on unseen facts: the voice is right, the content often is not."
+#         - "The examples of a few-shot prompt come from the test rows. Then the prompt holds the answer (exercise 01.3)."
+#         - "In exercise 01.2 the mean per token is returned. The probability of a whole answer needs the sum, over the answer's tokens alone."
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
 # ---
 

@@ -4,6 +4,24 @@
 #     minutes: {smoke: 1, cpu: 1, gpu: 2}
 #     needs: the model (fetched once), about 2 GB of free memory
 #     data: [course_qa.jsonl, instructions.jsonl, readme_pairs.jsonl, sample_readme.md]
+#     teaching:
+#       waits: ["One point, run again"]
+#       skippable:
+#         - JSONL in and out
+#         - The `datasets` library
+#         - One point, run again
+#         - A data card
+#       watch:
+#         distinct_written: distinct bigrams in the written questions
+#         distinct_stamped: the same in the stamped ones
+#         lookup_row: right answers of a lookup program, row-wise split
+#         lookup_fact: the same, fact-wise split
+#         personal_left: findings of personal data after cleaning
+#       mistakes:
+#         - "Rows are dealt out one by one. All wordings of a fact share one answer, so test answers were seen in training. Split by fact and let `check_no_overlap` prove it."
+#         - "A row is written with `str(row)`. Single quotes are no JSON; write `json.dumps(row)` or use `write_rows`."
+#         - "The input of an instruction row gets lost, or an empty input leaves a bare `### Input:` behind (exercise 02.1)."
+#         - "An answer whose words all stand in the source is taken as true. The invented lifespan has one of the highest shares in the table."
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
 # ---
 

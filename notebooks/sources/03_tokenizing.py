@@ -4,6 +4,25 @@
 #     minutes: {smoke: 0.5, cpu: 1, gpu: 2}
 #     needs: the two small models (fetched once), about 3 GB of free memory
 #     data: [course_qa.jsonl]
+#     teaching:
+#       waits: ["Time it"]
+#       skippable:
+#         - Rare words and numbers cost more
+#         - Each model has its own tokenizer
+#         - The whole set at once
+#         - Packing
+#         - Time it
+#       watch:
+#         prompt_share: share of all tokens that is prompt
+#         toy_never_stops: the toy whose ends are masked never stops
+#         guards: different messages of the guards
+#         waste_fixed: padding at a fixed length of 512
+#         waste_grouped: padding when rows are grouped by length
+#       mistakes:
+#         - "Labels are shifted by hand. The model shifts them itself; shifted twice, each position is asked for the token after the next, and no error says so."
+#         - "Padding is masked by its id. Where pad is the end token, every real end is masked too, and the model never learns to stop. Mask by position (exercise 03.3)."
+#         - "Prompts are padded on the right before generating. The model then continues the padding."
+#         - "Losses with different masks are compared. With the prompt trained it is another question and another number."
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
 # ---
 

@@ -4,6 +4,25 @@
 #     minutes: {smoke: 3, cpu: 12, gpu: 8}
 #     needs: the model (fetched once), about 5 GB of free memory
 #     data: [course_qa.jsonl, redirect_labels.jsonl]
+#     teaching:
+#       half_day: true
+#       waits: [Enough steps, "Better at what?"]
+#       skippable:
+#         - "What will it cost?"
+#         - The learning rate decides most
+#         - Save, reload, resume
+#         - Three lines
+#       watch:
+#         three_steps_change: NLL on unseen facts after three steps, change
+#         unseen_tuned: NLL on unseen facts, tuned
+#         reworded_tuned: NLL on new wordings of trained facts, tuned
+#         redirect_tuned: off-topic questions turned back, tuned
+#         wrong_redirect_tuned: good questions turned back, tuned
+#       mistakes:
+#         - "`zero_grad()` is left out. Old gradients add up, the weight runs past its goal, and no error says so (exercise 04.2)."
+#         - "The NLL on new wordings is read as generalization. It is recall; only unseen facts test what the word promises."
+#         - "A falling training loss is taken as success. On 30 rows it keeps falling while the dev NLL rises."
+#         - "Only the off-topic questions are counted. A model that turns back everything is perfect there; read the good questions beside them."
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
 # ---
 

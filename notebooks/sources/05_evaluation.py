@@ -4,6 +4,26 @@
 #     minutes: {smoke: 1, cpu: 4, gpu: 4}
 #     needs: the model (fetched once), about 4 GB of free memory
 #     data: [course_qa.jsonl, quality_pairs.jsonl, science_mcq.jsonl, neutral_text.txt, adapters/course-assistant]
+#     teaching:
+#       half_day: true
+#       waits: [Read the answers first, A model as a judge]
+#       skippable:
+#         - BLEU, and why its counts are clipped
+#         - "Is the interval itself right?"
+#         - The ratings
+#         - "Batched, or one by one?"
+#         - "The same as everyone else's?"
+#       watch:
+#         redirects_tuned: off-topic questions turned back, tuned
+#         nll_unseen_drop: NLL on unseen facts, fall
+#         rouge_unseen_change: ROUGE-L on unseen facts, change
+#         rule_agreement: labels that the closeness rule agrees with
+#         judge_flips: verdicts of the model that flip with the order
+#       mistakes:
+#         - "Rows are resampled instead of facts. Wordings of one fact rise and fall together, so the interval comes out too narrow (exercise 05.2)."
+#         - "\"No difference shown\" is read as \"no difference\". Put the minimum detectable difference beside it."
+#         - "A high ROUGE-L is read as a right answer. Show the sentence with the \"not\" again."
+#         - "A model is used as a judge in one order only. Swap the order and count the flips before you believe a verdict (exercise 05.3)."
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
 # ---
 

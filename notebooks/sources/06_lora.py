@@ -4,6 +4,23 @@
 #     minutes: {smoke: 1, cpu: 4, gpu: 6}
 #     needs: the model (fetched once), about 5 GB of free memory
 #     data: [course_qa.jsonl, neutral_text.txt, adapters]
+#     teaching:
+#       waits: ["Train one, and prove that it learned"]
+#       skippable:
+#         - What it saves, and what it does not
+#         - "QLoRA: a frozen model in 4 bits"
+#         - The relatives
+#       watch:
+#         rank16_share: share of the weights that rank 16 trains
+#         same_logits: a fresh adapter leaves the logits as they were
+#         list_change: NLL on held-out lists, change
+#         neutral_change: NLL of neutral text, change (above 0 is forgotten)
+#         same_text: the reloaded adapter gives the same answers
+#       mistakes:
+#         - "`A` and `B` both start at zero. Both gradients are then zero for good, and no error says so."
+#         - "The loss is taken as proof. With a learning rate of 0 it goes up and down as well; `did_it_learn` looks at weights and outputs."
+#         - "Ranks are compared at one learning rate. Full fine-tuning needs a much smaller one, so the plot would only show whom the rate suits."
+#         - "The detour is scaled by `alpha` instead of `alpha / rank`, so each change of rank changes its strength (exercise 06.1)."
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
 # ---
 

@@ -4,6 +4,25 @@
 #     minutes: {smoke: 1, cpu: 14, gpu: 8}
 #     needs: the model (fetched once), about 4 GB of free memory
 #     data: [nba_games.csv]
+#     teaching:
+#       waits: [Train, "The test season, once"]
+#       skippable:
+#         - "Which numbers does it like?"
+#         - "Does it contradict itself?"
+#         - "Where is it good, and where not?"
+#         - What the stored study adds
+#         - Larger models, other games
+#       watch:
+#         home_rate_brier: Brier score of the home rate, test season
+#         elo_brier: the same, Elo
+#         yes_no_brier: the same, Yes/No reading of the tuned model
+#         leak_three_leaks: Brier score with three leaks, dev season
+#         valid: answers that are valid JSON
+#       mistakes:
+#         - "The running mean contains the game that is to be forecast: one `shift(1)` is missing. Every score looks better for it (exercise 07.3)."
+#         - "A straight reliability curve is taken as proof that nothing leaks. A leak is calibrated perfectly; the ladder of simple forecasters gives it away."
+#         - "Invalid answers are dropped or repaired. Count them as `0.5`, or a model gains by breaking its answers on hard games (exercise 07.4)."
+#         - "A good forecast is taken as a reason to bet. Teach *What a bettor would have got* to its end, also when time is short."
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
 # ---
 

@@ -4,6 +4,24 @@
 #     minutes: {smoke: 1, cpu: 3, gpu: 4}
 #     needs: the model (fetched once), about 5 GB of free memory, 2 GB of disk
 #     data: [course_qa.jsonl]
+#     teaching:
+#       waits: [From notebook to command]
+#       skippable:
+#         - "When one card is too small: FSDP"
+#         - "What does a run cost?"
+#         - "How hard is the task, how large the model?"
+#         - What to try next
+#       watch:
+#         first_gap: first loss, one process against two (nats per token)
+#         same_within: all 20 losses within the limits
+#         full_7b: memory for full fine-tuning of a 7B model (GB)
+#         merged_same: questions on which merged weights give the same text
+#         push_refused: a push without the repeated name is refused
+#       mistakes:
+#         - "The losses of the processes are averaged. Their token counts differ, so sum the losses and divide once by the tokens of all (exercise 10.1)."
+#         - "Two processes on one laptop are expected to be quicker. They share its cores; the lesson shows equal losses, not speed."
+#         - "A card on which a run fits is taken for one on which it is quick. The table of cards knows memory only."
+#         - "Merged or rounded weights are passed on without loading them back. Compare texts first, as the section on serving does."
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
 # ---
 

@@ -132,3 +132,12 @@ def test_the_bootstrap_cell_is_short_and_leaves_the_big_packages_alone(root):
     code = sources.bootstrap(root)
     assert len(code.splitlines()) <= 12
     assert not any(name in code for name in ("torch", "numpy", "pandas"))
+
+
+def test_a_header_that_is_no_yaml_is_one_line_that_names_the_lesson(root):
+    lesson = sources.all_lessons(root)[0]
+    broken = FIRST.replace("needs: nothing but Python", "needs: [Better at what?]")
+    assert broken != FIRST
+    lesson.source.write_text(broken, encoding="utf-8")
+    with pytest.raises(UserError, match="header of 'Toy lesson' is no valid YAML: .*expected"):
+        lesson.metadata()
