@@ -19,6 +19,7 @@ from transformers import Trainer, TrainingArguments
 from . import processes
 from .batching import SupervisedCollator, can_skip_logits, example_order, fill_last_batch, has_soft_prompt
 from .checkpoints import remove_checkpoints, run_trainer
+from .class_labels import is_classifier
 from .errors import UserError
 from .hardware import Precision, choose_precision, peak_memory_bytes, set_seed, use_fast_fp32
 from .nll import token_nll
@@ -137,7 +138,8 @@ def train(
     """Fine-tune `model` in place and return what happened; of several processes each takes its share of every batch.
 
     Args:
-        examples: dicts of `input_ids`, `labels` (-100: nothing is learned) and perhaps `soft_labels` (see that module).
+        examples: dicts of `input_ids`, `labels` (-100: nothing is learned) and perhaps `soft_labels` (see that module); for
+            a model with a classification head those of `class_labels`.
         eval_examples: scored (token-weighted NLL) every `settings.evaluate_every` steps.
         output: folder for checkpoints, at least one every two minutes; they go at the end unless `keep_checkpoints`.
         resume: go on from the last checkpoint in `output`, to the weights an uninterrupted run reaches.
@@ -151,7 +153,8 @@ def train(
     settings = settings or TrainSettings()
     if not examples:
         raise UserError("There are no examples to train on.")
-    check_ends(examples, tokenizer)
+    if not is_classifier(model):
+        check_ends(examples, tokenizer)
     precision = precision or choose_precision(next(model.parameters()).device)
     use_fast_fp32()
     set_seed(settings.seed)
@@ -221,7 +224,8 @@ def _make_trainer(
         optimizers=(optimizer(model, rate) if optimizer else None, None),
         train_dataset=examples,
         data_collator=SupervisedCollator(
-            tokenizer.pad_token_id, sparse=can_skip_logits() and not has_soft_prompt(model)
+            tokenizer.pad_token_id,
+            sparse=can_skip_logits() and not has_soft_prompt(model) and not is_classifier(model),
         ),
         callbacks=[watcher],
     )
