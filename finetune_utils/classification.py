@@ -125,7 +125,7 @@ def encode_posts(
     Args:
         prompt: what stands around the text, with `{text}` in its place.
         special: whether the tokenizer adds its own start and end tokens; encoders need them.
-        max_length: what is longer loses tokens from the middle of the prompt's end: the text is cut, the prompt is not.
+        max_length: a longer text loses its end; the prompt around it stays.
 
     Raises:
         UserError: a row without text, or with a label that is none of `labels`.
@@ -187,7 +187,7 @@ def last_token_features(
     model: Any, examples: Sequence[Example], tokenizer: Any, batch_tokens: int = 4096
 ) -> np.ndarray:
     """What the head of a decoder reads: the last layer at the last token of each example, float32 (rows, width)."""
-    body = model.base_model
+    body = (model.get_base_model() if hasattr(model, "get_base_model") else model).base_model
     found = np.zeros((len(examples), model.config.hidden_size), np.float32)
     with autocast(model):
         for batch, tensors in _batches(model, examples, tokenizer, batch_tokens):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from .canvas import ACCENT, AFTER, BEFORE, CONTEXT, new_figure, show
 from .evaluation import Interval
@@ -74,13 +75,18 @@ def train_and_dev_loss(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> N
         ax.plot(run["epoch"], run["dev"], "o-", color=AFTER, markersize=4)
         best = int(np.argmin(run["dev"]))
         ax.plot(run["epoch"][best], run["dev"][best], "o", color=ACCENT, markersize=9, fillstyle="none")
-        for label, color, above in (("train", BEFORE, -12), ("dev", AFTER, 6)):
-            ax.annotate(label, (run["epoch"][-1], run[label][-1]), xytext=(0, above), textcoords="offset points",
+        lower = "train" if run["train"][-1] < run["dev"][-1] else "dev"
+        for label, color in (("train", BEFORE), ("dev", AFTER)):
+            room = -13 if label == lower and run[label][-1] > 0.15 * top else 7
+            ax.annotate(label, (run["epoch"][-1], run[label][-1]), xytext=(0, room), textcoords="offset points",
                         ha="right", color=color, fontsize=9)  # fmt: skip
         ax.set(xlabel="epoch", ylim=(0, top))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         ax.set_title(name, fontsize=10)
         if number == 0:
             ax.set_ylabel("loss (nats per post)")
+            ax.annotate("guessing", (run["epoch"][0], np.log(3)), xytext=(0, 3), textcoords="offset points",
+                        fontsize=8, color=BEFORE)  # fmt: skip
         told.append(
             f"{name}: train {run['train'][0]:.2f} to {run['train'][-1]:.2f}, dev lowest {run['dev'][best]:.2f} after epoch "
             f"{run['epoch'][best]:g}, at the end {run['dev'][-1]:.2f}"
@@ -101,14 +107,20 @@ def learning_rates(rows: Sequence[Mapping[str, Any]]) -> None:
         if not points:
             continue
         rates = [row["rate"] for row in points]
-        left.plot(rates, [row["dev_loss"] for row in points], marker=mark, color=color)
+        losses = [row["dev_loss"] for row in points]
+        low = int(np.argmin(losses))
+        left.plot(rates, losses, marker=mark, color=color)
+        left.annotate(label, (rates[low], losses[low]), xytext=(0, -14), textcoords="offset points", ha="center",
+                      color=color, fontsize=9)  # fmt: skip
         f1 = np.array([row["dev_f1"] for row in points])
         spans = [f1 - [row["dev_f1_low"] for row in points], [row["dev_f1_high"] for row in points] - f1]
         right.errorbar(rates, f1, spans, marker=mark, color=color, capsize=3)
-        right.annotate(label, (rates[0], f1[0]), xytext=(0, 8), textcoords="offset points", color=color, fontsize=9)
-        best = min(points, key=lambda row: row["dev_loss"])
+        best = points[low]
         told.append(f"{label} lowest dev loss {best['dev_loss']:.2f} at {best['rate']:g} (macro-F1 {best['dev_f1']:.2f})")
     left.axhline(np.log(3), color=CONTEXT, linestyle=":", linewidth=1)
+    left.annotate("guessing", (1, np.log(3)), xycoords=("axes fraction", "data"), xytext=(0, 3), ha="right",
+                  textcoords="offset points", fontsize=8, color=BEFORE)  # fmt: skip
+    left.margins(x=0.15, y=0.15)
     for ax, name in ((left, "dev loss (nats per post)"), (right, "dev macro-F1, 95 % interval")):
         ax.set(xscale="log", xlabel="learning rate", ylabel=name)
     sentence = f"{'; '.join(told)}."
