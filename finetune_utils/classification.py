@@ -105,7 +105,9 @@ def start_from_words(model: Any, tokenizer: Any, words: Sequence[str]) -> None:
     if not hasattr(model, "score"):
         raise UserError("This model does not predict words: its head can only start at random.")
     if not getattr(model.config, "tie_word_embeddings", False):
-        raise UserError("This model's output layer is not its embedding and is not loaded with the head: start at random.")
+        raise UserError(
+            "This model's output layer is not its embedding and is not loaded with the head: start at random."
+        )
     if len(words) != model.config.num_labels:
         raise UserError(f"Found {len(words)} words for {model.config.num_labels} labels: give one for each.")
     rows = model.get_input_embeddings().weight[choice_tokens(words, tokenizer)]

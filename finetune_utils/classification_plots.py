@@ -14,7 +14,9 @@ from .evaluation import Interval
 _ARMS = {"lora": ("LoRA", AFTER, "o"), "full": ("full fine-tuning", ACCENT, "D")}
 
 
-def macro_f1_ladder(found: Mapping[str, Interval], chance: float, trained: Sequence[str] = (), what: str = "test") -> None:
+def macro_f1_ladder(
+    found: Mapping[str, Interval], chance: float, trained: Sequence[str] = (), what: str = "test"
+) -> None:
     """Macro-F1 of every classifier with its 95 % interval, from the worst to the best.
 
     Args:
@@ -30,7 +32,9 @@ def macro_f1_ladder(found: Mapping[str, Interval], chance: float, trained: Seque
         ax.annotate(f"{x.estimate:.2f}", (x.estimate, place), xytext=(0, 6), textcoords="offset points",
                     ha="center", fontsize=9, color=color)  # fmt: skip
     ax.axvline(chance, color=ACCENT, linestyle=":", linewidth=1)
-    ax.annotate("guessing", (chance, len(names) - 0.5), xytext=(3, 0), textcoords="offset points", fontsize=8, color=ACCENT)
+    ax.annotate(
+        "guessing", (chance, len(names) - 0.5), xytext=(3, 0), textcoords="offset points", fontsize=8, color=ACCENT
+    )
     ax.set_yticks(range(len(names)), names)
     ax.set(ylim=(-0.5, len(names)), xlim=(0, 1), xlabel=f"macro-F1 on {what} posts, 95 % interval")
     parts = [f"{name} {found[name].estimate:.2f} [{found[name].low:.2f}, {found[name].high:.2f}]" for name in names]
@@ -116,7 +120,9 @@ def learning_rates(rows: Sequence[Mapping[str, Any]]) -> None:
         spans = [f1 - [row["dev_f1_low"] for row in points], [row["dev_f1_high"] for row in points] - f1]
         right.errorbar(rates, f1, spans, marker=mark, color=color, capsize=3)
         best = points[low]
-        told.append(f"{label} lowest dev loss {best['dev_loss']:.2f} at {best['rate']:g} (macro-F1 {best['dev_f1']:.2f})")
+        told.append(
+            f"{label} lowest dev loss {best['dev_loss']:.2f} at {best['rate']:g} (macro-F1 {best['dev_f1']:.2f})"
+        )
     left.axhline(np.log(3), color=CONTEXT, linestyle=":", linewidth=1)
     left.annotate("guessing", (1, np.log(3)), xycoords=("axes fraction", "data"), xytext=(0, 3), ha="right",
                   textcoords="offset points", fontsize=8, color=BEFORE)  # fmt: skip

@@ -87,7 +87,11 @@ def train_arm(
 
 def predict(model: Any, tokenizer: Any, rows: Sequence[Row], prompt: str = PROMPT, special: bool = False) -> list[int]:
     """The most likely class of each post."""
-    return class_log_probs(model, encode_posts(rows, tokenizer, prompt=prompt, special=special), tokenizer).argmax(1).tolist()
+    return (
+        class_log_probs(model, encode_posts(rows, tokenizer, prompt=prompt, special=special), tokenizer)
+        .argmax(1)
+        .tolist()
+    )
 
 
 def solved_posts(rows: Sequence[Row], per_label: int, labels: Sequence[str] = LABELS, prompt: str = PROMPT) -> str:

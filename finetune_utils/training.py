@@ -138,8 +138,8 @@ def train(
     """Fine-tune `model` in place and return what happened; of several processes each takes its share of every batch.
 
     Args:
-        examples: dicts of `input_ids`, `labels` (-100: nothing is learned) and perhaps `soft_labels` (see that module); for
-            a model with a classification head those of `class_labels`.
+        examples: dicts of `input_ids`, `labels` (-100: nothing is learned) and perhaps `soft_labels` (see that module).
+            A model with a classification head takes those of `class_labels`.
         eval_examples: scored (token-weighted NLL) every `settings.evaluate_every` steps.
         output: folder for checkpoints, at least one every two minutes; they go at the end unless `keep_checkpoints`.
         resume: go on from the last checkpoint in `output`, to the weights an uninterrupted run reaches.
@@ -151,10 +151,7 @@ def train(
     """
     processes.join()
     settings = settings or TrainSettings()
-    if not examples:
-        raise UserError("There are no examples to train on.")
-    if not is_classifier(model):
-        check_ends(examples, tokenizer)
+    _check_examples(model, examples, tokenizer)
     precision = precision or choose_precision(next(model.parameters()).device)
     use_fast_fp32()
     set_seed(settings.seed)
@@ -182,6 +179,13 @@ def own_forward(model: Any) -> Iterator[None]:
     finally:
         if vars(model).pop("_original_forward", None) is not None:
             del model.forward
+
+
+def _check_examples(model: Any, examples: Sequence[Example], tokenizer: Any) -> None:
+    if not examples:
+        raise UserError("There are no examples to train on.")
+    if not is_classifier(model):  # a class has no end
+        check_ends(examples, tokenizer)
 
 
 def _run(trainer: Trainer, folder: Path, resume: bool) -> float:

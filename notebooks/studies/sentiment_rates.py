@@ -40,7 +40,12 @@ def compute(
         row["predicted"] = predict(tuned, tokenizer, parts["test"])
         values |= {f"{arm}_rate": row["rate"], f"{arm}_dev_loss": row["dev_loss"], f"{arm}_dev_f1": row["dev_f1"]}
         values[f"{arm}_test_f1"] = macro_f1_interval(numbers(parts["test"]), row["predicted"], len(LABELS)).estimate
-    settings = {"model": model, "rates": {arm: list(some) for arm, some in rates.items()}, "epochs": epochs, "rank": RANK}
+    settings = {
+        "model": model,
+        "rates": {arm: list(some) for arm, some in rates.items()},
+        "epochs": epochs,
+        "rank": RANK,
+    }
     settings |= {"batch": BATCH, "seed": 0, "head from words": words is not None}
     settings |= {name: len(part) for name, part in parts.items()}
     return {"settings": settings, "rows": found, "values": values}

@@ -46,7 +46,9 @@ def test_the_label_stands_at_the_last_token_and_nowhere_else():
     assert class_example([5, 6, 7], 2, classes=3) == {"input_ids": [5, 6, 7], "labels": [IGNORE, IGNORE, 2]}
 
 
-@pytest.mark.parametrize(("ids", "label", "told"), [([5], 0, "2 tokens; found 1"), ([5, 6], 3, "class 3"), ([5, 6], -1, "class -1")])
+@pytest.mark.parametrize(
+    ("ids", "label", "told"), [([5], 0, "2 tokens; found 1"), ([5, 6], 3, "class 3"), ([5, 6], -1, "class -1")]
+)
 def test_a_text_or_class_that_cannot_be_is_refused(ids, label, told):
     with pytest.raises(UserError, match=told):
         class_example(ids, label, classes=3)

@@ -74,7 +74,12 @@ def test_groups_widen_the_interval_when_rows_come_in_copies():
 
 @pytest.mark.parametrize(
     ("truth", "said", "told"),
-    [([0, 1], [0], "2 labels and 1 predictions"), ([], [], "0 labels"), ([0, 3], [0, 1], "none of the 3"), ([0, 1], [0, -1], "none of the 3")],
+    [
+        ([0, 1], [0], "2 labels and 1 predictions"),
+        ([], [], "0 labels"),
+        ([0, 3], [0, 1], "none of the 3"),
+        ([0, 1], [0, -1], "none of the 3"),
+    ],
 )
 def test_rows_that_do_not_fit_are_refused(truth, said, told):
     with pytest.raises(UserError, match=told):

@@ -5,6 +5,7 @@ import pytest
 import torch
 import transformers
 
+from finetune_utils.class_metrics import macro_f1
 from finetune_utils.classification import (
     LABELS,
     class_log_probs,
@@ -13,7 +14,6 @@ from finetune_utils.classification import (
     load_classifier,
     start_from_words,
 )
-from finetune_utils.class_metrics import macro_f1
 from finetune_utils.errors import UserError
 from finetune_utils.hardware import FP32
 from finetune_utils.lora import add_lora
@@ -108,7 +108,9 @@ def test_a_head_from_words_says_what_the_language_model_finds_likely(folders, ki
     language_model = transformers.AutoModelForCausalLM.from_pretrained(folders[kind]).eval()
     examples = encode_posts(POSTS, tokenizer, prompt=PROMPT, special=False)
     contexts = [PROMPT.format(text=row["text"]) for row in POSTS]
-    likely = log_likelihoods(language_model, tokenizer, [(text, word) for text in contexts for word in WORDS]).reshape(3, 3)
+    likely = log_likelihoods(language_model, tokenizer, [(text, word) for text in contexts for word in WORDS]).reshape(
+        3, 3
+    )
     wanted = likely - np.log(np.exp(likely).sum(axis=1, keepdims=True))
     assert class_log_probs(model, examples, tokenizer) == pytest.approx(wanted, abs=1e-4)
 
@@ -118,12 +120,12 @@ def test_a_head_from_words_says_what_the_language_model_finds_likely(folders, ki
 def test_a_prefix_read_once_equals_a_prefix_in_every_prompt(folders, kind, batch_tokens):
     model, tokenizer = load_classifier(folders[kind], words=WORDS, **QUIET)
     prefix = "An adapter! It is Y\n\n"
-    once = class_log_probs(model, encode_posts(POSTS, tokenizer, prompt=PROMPT, special=False), tokenizer, prefix, batch_tokens)
+    plain = encode_posts(POSTS, tokenizer, prompt=PROMPT, special=False)
     pieces = tokenizer(prefix, add_special_tokens=False)["input_ids"]
-    every = encode_posts(POSTS, tokenizer, prompt=PROMPT, special=False)
-    every = [{"input_ids": pieces + e["input_ids"], "labels": [-100] * len(pieces) + e["labels"]} for e in every]
+    every = [{"input_ids": pieces + e["input_ids"], "labels": [-100] * len(pieces) + e["labels"]} for e in plain]
+    once = class_log_probs(model, plain, tokenizer, prefix, batch_tokens)
     assert once == pytest.approx(class_log_probs(model, every, tokenizer), abs=1e-4)
-    assert np.abs(once - class_log_probs(model, [{**e, "input_ids": e["input_ids"][len(pieces):], "labels": e["labels"][len(pieces):]} for e in every], tokenizer)).max() > 1e-3  # fmt: skip
+    assert np.abs(once - class_log_probs(model, plain, tokenizer)).max() > 1e-3
 
 
 def test_features_are_what_the_head_reads(folders):
@@ -198,7 +200,11 @@ def test_the_prompt_stands_around_the_text_and_survives_a_long_one(tokenizer):
 
 @pytest.mark.parametrize(
     ("row", "told"),
-    [({"text": "nan", "label": "angry"}, "rows:1: found the label 'angry'"), ({"text": " ", "label": "neutral"}, "no text"), ({"label": "neutral"}, "no text")],
+    [
+        ({"text": "nan", "label": "angry"}, "rows:1: found the label 'angry'"),
+        ({"text": " ", "label": "neutral"}, "no text"),
+        ({"label": "neutral"}, "no text"),
+    ],
 )
 def test_a_row_without_text_or_with_an_unknown_label_is_refused(tokenizer, row, told):
     with pytest.raises(UserError, match=told):
