@@ -101,11 +101,9 @@ print(f"always negative: accuracy {sum(label == 0 for label in skewed) / 100:.2f
 import torch
 
 from finetune_utils.classification import PROMPT
-from finetune_utils.hardware import choose_precision
 from finetune_utils.models import load_model
 
-dtype = choose_precision().dtype
-language_model, tokenizer = load_model(profile.model, dtype)
+language_model, tokenizer = load_model(profile.model)
 text = PROMPT.format(text=parts["train"][0]["text"])
 ids = tokenizer(text, return_tensors="pt").input_ids.to(language_model.device)
 with torch.no_grad():
@@ -133,6 +131,7 @@ with torch.no_grad():
 head = language_model.get_output_embeddings().weight[three].float()  # 3 x width
 print("product with the last vector:", [round(x, 2) for x in (head @ vector).tolist()])
 print("scores of the whole model:   ", [round(x, 2) for x in scores[three].tolist()])
+del language_model
 
 # %% [markdown]
 # That head is what `AutoModelForSequenceClassification` puts in place of the output layer when you say `num_labels=3`. It starts with random rows. `load_classifier` does the same, and
@@ -141,15 +140,12 @@ print("scores of the whole model:   ", [round(x, 2) for x in scores[three].tolis
 # %%
 from finetune_utils.classification import class_log_probs, encode_posts, load_classifier
 
-model, tokenizer = load_classifier(profile.model, words=WORDS, dtype=dtype)
+model, tokenizer = load_classifier(profile.model, words=WORDS)
 example = encode_posts(parts["train"][:1], tokenizer, prompt=PROMPT, special=False)
 head_gap = abs(class_log_probs(model, example, tokenizer)[0] - scores[three].log_softmax(0).cpu().numpy()).max()
-print(f"head: {model.score.weight.shape[0]} x {model.score.weight.shape[1]}; largest difference in log-probability: {head_gap:.3f} nats")
-del language_model
+print(f"head: {model.score.weight.shape[0]} x {model.score.weight.shape[1]}; largest difference in log-probability: {head_gap:.0e} nats")
 
 # %% [markdown]
-# The small difference is rounding: the heavy arithmetic has 16 bits on most machines.
-#
 # ## Where is the last token?
 #
 # Posts of a batch are padded to one length. The head must read the last token *before* the padding, and finds it by id: the last one that is not `pad_token_id`. Two rows by hand, with `9` as padding:
@@ -164,13 +160,13 @@ print("pad id 9:", last_positions(rows, pad=9))
 print("pad id 0:", last_positions(rows, pad=0))
 
 # %% [markdown]
-# With a wrong id the second row is read in its padding. **Predict** what happens on the real model: first with no pad id, then with a wrong one.
+# With a wrong id the second row is read in its padding. **Predict** what happens on the real model: first with no pad id, then with a wrong one. Eight short posts share a batch with a long one.
 
 # %%
 import numpy as np
 
-lengths = sorted(parts["train"], key=lambda row: len(row["text"]))
-few = encode_posts([lengths[0], lengths[-1]], tokenizer, prompt=PROMPT, special=False)
+by_length = sorted(parts["train"], key=lambda row: len(row["text"]))
+few = encode_posts(by_length[:8] + by_length[-1:], tokenizer, prompt=PROMPT, special=False)
 alone = np.concatenate([class_log_probs(model, [one], tokenizer) for one in few])
 model.config.pad_token_id = None
 try:
@@ -179,21 +175,22 @@ except ValueError as error:
     print("no pad id:", error)
 
 # %%
-for name, pad in [("wrong pad id", 0), ("right pad id", tokenizer.pad_token_id)]:
+pad_gap, pad_changed = {}, {}
+for name, pad in [("wrong", 0), ("right", tokenizer.pad_token_id)]:
     model.config.pad_token_id = pad
     together = class_log_probs(model, few, tokenizer)
-    gaps = np.exp(together) - np.exp(alone)
-    print(f"{name}: probabilities of the short post move by up to {abs(gaps[0]).max():.3f} when a long post shares its batch")
-pad_gap = abs(gaps).max()
+    pad_gap[name] = abs(np.exp(together) - np.exp(alone)).max()
+    pad_changed[name] = int((together.argmax(axis=1) != alone.argmax(axis=1)).sum())
+    print(f"{name} pad id: probabilities move by up to {pad_gap[name]:.3f} in the batch, {pad_changed[name]} of {len(few)} labels change")
 
 # %% [markdown]
-# No pad id stops with an error, as it should. The wrong one raises nothing: the classifier works a little worse, and differently in every batch. GPT-2 comes without a pad id, so people set
+# No pad id stops with an error, as it should. The wrong one raises nothing, and a post's label depends on what else is in its batch. GPT-2 comes without a pad id, so people set
 # the tokenizer's and forget the model's. `load_classifier` sets both.
 #
 # In a training example, the label stands where the head reads: at the last token. Everything else is masked with `-100` as ever.
 
 # %%
-print(few[0]["labels"], "is", lengths[0]["label"])
+print(few[0]["labels"], "is", by_length[0]["label"])
 print(repr(tokenizer.decode(few[0]["input_ids"])))
 
 # %% [markdown]
@@ -217,23 +214,33 @@ print(f"TF-IDF: macro-F1 {macro_f1(y['train'], counter.predict(words_of['train']
 # %% [markdown]
 # It knows its own posts by heart and half of the others. That gap has a name, overfitting, and we will come back to it.
 #
-# The second rung needs no training: ask the model. *Zero-shot* is the classifier above with its head of words. *Few-shot* puts solved posts before the question. Both are scored by
-# likelihood of the three words. The solved posts are the same for every row, so the model reads them once and keeps its keys and values.
+# The second rung needs no training: ask the model. *Zero-shot* is the classifier above with its head of words. *Few-shot* puts solved posts before the question. Both take the likeliest of the
+# three words. The solved posts are the same for every row, so the model reads them once and keeps its keys and values. From here on the weights are kept in the format that is quick on your machine.
 
 # %%
+from finetune_utils.hardware import cast_weights, choose_precision
 from finetune_utils.sentiment import solved_posts
 
+cast_weights(model, choose_precision().dtype)
 shots = solved_posts(parts["train"], per_label=2)
 encoded = {name: encode_posts(rows, tokenizer, prompt=PROMPT, special=False) for name, rows in parts.items()}
-dev = encoded["dev"][: profile.eval_rows]
-for name, prefix in [("zero-shot", ""), ("few-shot", shots)]:
-    dev_said = class_log_probs(model, dev, tokenizer, prefix).argmax(axis=1)
-    print(f"{name}: macro-F1 {macro_f1(y['dev'][:len(dev)], dev_said, 3):.2f} on dev posts; says", {LABELS[i]: int((dev_said == i).sum()) for i in range(3)})
+dev, dev_y = encoded["dev"][: profile.eval_rows], y["dev"][: profile.eval_rows]
+asked = {name: class_log_probs(model, dev, tokenizer, prefix) for name, prefix in [("zero-shot", ""), ("few-shot", shots)]}
+for name, log_probs in asked.items():
+    said = log_probs.argmax(axis=1)
+    print(f"{name}: macro-F1 {macro_f1(dev_y, said, 3):.2f} on dev posts; says", {label: int((said == i).sum()) for i, label in enumerate(LABELS)})
 
 # %% [markdown]
-# Look at what it says, not only at the score. A small model leans toward one word whatever the post says, and solved examples can make the lean worse. That lean is in the head. What about the
-# vector that the head reads?
-#
+# Look at what it says, not only at the score. A small model leans toward some word, whatever the post. The lean can be measured without labels: it is the mean score of each word over many posts.
+# Take it off. This is called calibration. **Predict** what it does.
+
+# %%
+lean = {name: log_probs.mean(axis=0) for name, log_probs in asked.items()}
+for name, log_probs in asked.items():
+    said = (log_probs - lean[name]).argmax(axis=1)
+    print(f"{name}, calibrated: macro-F1 {macro_f1(dev_y, said, 3):.2f}; says", {label: int((said == i).sum()) for i, label in enumerate(LABELS)})
+
+# %% [markdown]
 # The third rung keeps the model frozen, takes the vector at the last token as `576` features, and fits a logistic regression on them. Its one setting is chosen on dev posts.
 
 # %%
@@ -244,12 +251,12 @@ features = {"train": last_token_features(model, encoded["train"][:limit], tokeni
 frozen = {}
 for C in (0.001, 0.01, 0.1, 1.0):
     frozen[C] = make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=3000)).fit(features["train"], y["train"][:limit])
-    print(f"C = {C:<5}: macro-F1 on dev posts {macro_f1(y['dev'][:len(dev)], frozen[C].predict(features['dev']), 3):.2f}")
-best_C = max(frozen, key=lambda C: macro_f1(y["dev"][: len(dev)], frozen[C].predict(features["dev"]), 3))
+    print(f"C = {C:<5}: macro-F1 on dev posts {macro_f1(dev_y, frozen[C].predict(features['dev']), 3):.2f}")
+best_C = max(frozen, key=lambda C: macro_f1(dev_y, frozen[C].predict(features["dev"]), 3))
 
 # %% [markdown]
-# The same model that answered badly a moment ago knew much more than it said. Only its output layer did not know what we want. So this is the baseline that fine-tuning has to beat, not the
-# prompt. It costs one pass over the posts.
+# Compare with the prompts above: it is the same model, and the same vector. The model knew more than it said, and three rows of words are a poor way to ask. So this is the baseline that fine-tuning has
+# to beat, not the prompt. It costs one pass over the posts.
 #
 # ## Fine-tune with LoRA
 #
@@ -273,7 +280,7 @@ lora_losses = loss_by_epoch(result)
 for epoch, on_train, on_dev in zip(*lora_losses.values()):
     print(f"epoch {epoch:g}: loss {on_train:.2f} on train posts, {on_dev:.2f} on dev posts (guessing: {np.log(3):.2f})")
 dev_said = class_log_probs(tuned, dev, tokenizer).argmax(axis=1)
-lora_dev = macro_f1(y["dev"][: len(dev)], dev_said, 3)
+lora_dev = macro_f1(dev_y, dev_said, 3)
 print(f"macro-F1 on dev posts: {lora_dev:.2f}")
 
 # %% [markdown]
@@ -355,11 +362,14 @@ if rates:
 test_y, test = y["test"], encoded["test"]
 predicted = {"always negative": [0] * len(test_y), "TF-IDF": counter.predict(words_of["test"])}
 with tuned.disable_adapter():
-    predicted["zero-shot prompt"] = class_log_probs(tuned, test, tokenizer).argmax(axis=1)
-    predicted["few-shot prompt"] = class_log_probs(tuned, test, tokenizer, shots).argmax(axis=1)
+    asked_test = {"zero-shot": class_log_probs(tuned, test, tokenizer), "few-shot": class_log_probs(tuned, test, tokenizer, shots)}
     predicted["frozen features"] = frozen[best_C].predict(last_token_features(tuned, test, tokenizer))
+for name, log_probs in asked_test.items():
+    predicted[name] = log_probs.argmax(axis=1)
+    predicted[f"{name}, calibrated"] = (log_probs - lean[name]).argmax(axis=1)
 predicted["LoRA"] = class_log_probs(tuned, test, tokenizer).argmax(axis=1)
-predicted["MiniLM, fine-tuned"] = class_log_probs(encoder, encode_posts(parts["test"], its_tokenizer), its_tokenizer).argmax(axis=1)
+its_test = encode_posts(parts["test"], its_tokenizer)
+predicted["MiniLM, fine-tuned"] = class_log_probs(encoder, its_test, its_tokenizer).argmax(axis=1)
 if rates:
     full_row = next(row for row in rates["rows"] if row["arm"] == "full" and row["predicted"])
     predicted["full fine-tuning (stored)"] = full_row["predicted"][: len(test_y)]
@@ -385,14 +395,14 @@ table = [{"LoRA minus": name, "macro-F1 [95 %]": str(gap), "shown": "LoRA better
 course.show_table(table, caption=f"Paired differences on {len(test_y)} test posts")
 
 # %% [markdown]
-# Read the lines from the bottom up, by price. Whatever the winner is, "no difference" beside a cheaper classifier means: take the cheaper one, or label more posts.
+# Read the lines by price. Where it says "no difference" beside a cheaper classifier, take the cheaper one, or label more posts.
 #
 # ## Read the errors
 #
 # A single score hides what kind of mistake it is. Compare three classifiers class by class.
 
 # %%
-shown = {name: confusion(test_y, predicted[name], 3) for name in ("few-shot prompt", "frozen features", "LoRA")}
+shown = {name: confusion(test_y, predicted[name], 3) for name in ("few-shot, calibrated", "frozen features", "LoRA")}
 classification_plots.confusion_matrices(shown, LABELS)
 for label, score in zip(LABELS, class_scores_of(test_y, predicted["LoRA"], 3)):
     print(f"LoRA, {label:8}: precision {score.precision:.2f}, recall {score.recall:.2f}, F1 {score.f1:.2f} on {score.rows} posts")
@@ -427,8 +437,9 @@ for i in fooled[:4]:
 # %%
 half = len(features["train"]) // 2
 labels_half, held_x = np.array(y["train"][:half]), np.concatenate([features["train"][half:], features["dev"]])
-held_y = y["train"][half:limit] + y["dev"][: len(dev)]
-keep = [i for i in range(half) if labels_half[i] == 0 or i < half // 5]
+held_y = y["train"][half:limit] + dev_y
+few_of_each = max(1, half // 30)
+keep = [i for i in range(half) if labels_half[i] == 0 or (labels_half[:i] == labels_half[i]).sum() < few_of_each]
 print("training posts kept:", {LABELS[c]: int((labels_half[keep] == c).sum()) for c in range(3)})
 rare = {}
 for name, weight in [("as they are", None), ("balanced weights", "balanced")]:
@@ -488,14 +499,15 @@ print(f"{len(pairs)} pairs are at least 0.4 alike; {true_pairs} of them are a po
 # ## Check your run
 
 # %%
-keys = {"TF-IDF": "tfidf", "zero-shot prompt": "zero_shot", "few-shot prompt": "few_shot", "frozen features": "frozen",
-        "LoRA": "lora", "MiniLM, fine-tuned": "minilm", "always negative": "always"}
+keys = {"TF-IDF": "tfidf", "zero-shot": "zero_shot", "few-shot": "few_shot", "zero-shot, calibrated": "zero_shot_calibrated",
+        "few-shot, calibrated": "few_shot_calibrated", "frozen features": "frozen", "LoRA": "lora", "MiniLM, fine-tuned": "minilm",
+        "always negative": "always"}
 values = {f"{key}_f1": on_test[name].estimate for name, key in keys.items()}
-for name in ("TF-IDF", "few-shot prompt", "frozen features", "MiniLM, fine-tuned"):
+for name in ("TF-IDF", "few-shot", "few-shot, calibrated", "frozen features", "MiniLM, fine-tuned"):
     gap = against[name]
     values |= {f"lora_vs_{keys[name]}": gap.estimate, f"lora_vs_{keys[name]}_low": gap.low, f"lora_vs_{keys[name]}_high": gap.high}
 course.check_run(
-    "lesson08", profile, test_posts=len(test_y), head_gap=head_gap, pad_gap=pad_gap, **values,
+    "lesson08", profile, test_posts=len(test_y), head_gap=head_gap, pad_gap=pad_gap["right"], wrong_pad_gap=pad_gap["wrong"], **values,
     lora_dev_loss=lora_losses["dev"][-1], lora_train_loss=lora_losses["train"][-1], lora_dev_f1=lora_dev,
     minilm_lowest_dev_loss=min(its_losses["dev"]), minilm_last_dev_loss=its_losses["dev"][-1], minilm_last_train_loss=its_losses["train"][-1],
     rare_f1=macro_f1(held_y, rare["as they are"], 3), balanced_f1=macro_f1(held_y, rare["balanced weights"], 3),
@@ -506,7 +518,7 @@ course.check_run(
 # ## What you learned
 #
 # * A decoder classifies with the vector at its last token. The pad id must be known to the model, or it reads padding without a word.
-# * On {{lesson08.test_posts}} test posts the macro-F1 was {{lesson08.tfidf_f1:.2f}} for word counts, {{lesson08.few_shot_f1:.2f}} for a few-shot prompt,
+# * On {{lesson08.test_posts}} test posts the macro-F1 was {{lesson08.tfidf_f1:.2f}} for word counts, {{lesson08.few_shot_f1:.2f}} for a few-shot prompt ({{lesson08.few_shot_calibrated_f1:.2f}} calibrated),
 #   {{lesson08.frozen_f1:.2f}} for frozen features, {{lesson08.lora_f1:.2f}} for LoRA and {{lesson08.minilm_f1:.2f}} for the fine-tuned MiniLM.
 # * LoRA minus frozen features was {{lesson08.lora_vs_frozen:+.2f}} [{{lesson08.lora_vs_frozen_low:+.2f}}, {{lesson08.lora_vs_frozen_high:+.2f}}]. Look whether that interval holds 0 before you pay for training.
 # * When the dev loss rises and the train loss falls, the model learns the posts and not the task.
@@ -524,6 +536,7 @@ course.check_run(
 #
 # * Devlin et al., *BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding*, arXiv 1810.04805.
 # * Zhao et al., *Calibrate Before Use: Improving Few-Shot Performance of Language Models*, arXiv 2102.09690.
+# * Zhou et al., *Batch Calibration: Rethinking Calibration for In-Context Learning and Prompt Engineering*, arXiv 2309.17249.
 # * Rosenthal et al., *SemEval-2017 Task 4: Sentiment Analysis in Twitter*, arXiv 1912.00741.
 # * Mosbach et al., *On the Stability of Fine-tuning BERT*, arXiv 2006.04884.
 # * Lee et al., *Deduplicating Training Data Makes Language Models Better*, arXiv 2107.06499.
