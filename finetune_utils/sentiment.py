@@ -17,6 +17,7 @@ from .training import TrainResult, TrainSettings, train
 
 SIZES = {"train": 360, "dev": 60, "test": 220}
 WORDS = tuple(f" {label}" for label in LABELS)
+ARMS = ("lora", "random", "full")
 RANK, RATE, EPOCHS, BATCH = 16, 5e-4, 3, 8
 
 
@@ -68,17 +69,20 @@ def train_arm(
     words: Sequence[str] | None = WORDS,
     seed: int = 0,
 ) -> tuple[Any, Any, TrainResult]:
-    """Train one arm, `lora` or `full`, on the posts of `parts` and score its dev posts after every epoch.
+    """Train one arm on the posts of `parts` and score its dev posts after every epoch.
+
+    `lora` and `full` start with a head from `words`, `random` is LoRA with a random head.
 
     Returns model, tokenizer and what the run did.
 
     Raises:
         UserError: another arm.
     """
-    if arm not in ("lora", "full"):
-        raise UserError(f"Unknown arm {arm!r}: choose lora or full.")
+    if arm not in ARMS:
+        raise UserError(f"Unknown arm {arm!r}: choose one of {', '.join(ARMS)}.")
+    words = None if arm == "random" else words
     model, tokenizer = load_classifier(model_name, words=words, seed=seed, say=lambda message: None)
-    if arm == "lora":
+    if arm != "full":
         model = add_lora(model, rank=RANK, seed=seed)
     train_posts, dev_posts = (encode_posts(parts[n], tokenizer, prompt=PROMPT, special=False) for n in ("train", "dev"))
     settings = sentiment_settings(len(train_posts), rate, epochs, seed)

@@ -128,7 +128,7 @@ print({word: round(p, 3) for word, p in zip(WORDS, scores[three].softmax(0).toli
 # %%
 with torch.no_grad():
     vector = language_model.model(ids).last_hidden_state[0, -1].float()
-head = language_model.get_output_embeddings().weight[three].float()  # 3 x width
+    head = language_model.get_output_embeddings().weight[three].float()  # 3 x width
 print("product with the last vector:", [round(x, 2) for x in (head @ vector).tolist()])
 print("scores of the whole model:   ", [round(x, 2) for x in scores[three].tolist()])
 del language_model
@@ -295,7 +295,7 @@ print(f"macro-F1 on dev posts: {lora_dev:.2f}")
 encoder, its_tokenizer = load_classifier("minilm")
 its = {name: encode_posts(parts[name][:count], its_tokenizer) for name, count in [("train", limit), ("dev", profile.eval_rows)]}
 print(count_parameters(encoder), "\n", its_tokenizer.convert_ids_to_tokens(its["dev"][0]["input_ids"])[:12])
-its_settings = sentiment_settings(len(its["train"]), rate=1e-4, epochs=2 if smoke else 10)
+its_settings = sentiment_settings(len(its["train"]), rate=1e-4, epochs=2 if smoke else 7)
 its_result = train(encoder, its_tokenizer, its["train"], its_settings, eval_examples=its["dev"])
 its_losses = loss_by_epoch(its_result)
 print(f"{its_result.steps} steps in {its_result.seconds:.0f} s")
@@ -351,6 +351,8 @@ if rates:
     picked = {row["rate"]: row for row in (lora_rows[0], best_row, lora_rows[-1])}
     classification_plots.train_and_dev_loss({f"LoRA, rate {rate:g}": row for rate, row in picked.items()})
     same = next((row for row in lora_rows if row["rate"] == RATE), best_row)
+    random_row = next(row for row in rates["rows"] if row["arm"] == "random")
+    print(f"head from words, rate {random_row['rate']:g}: dev loss {same['dev_loss']:.2f}; head at random: {random_row['dev_loss']:.2f}")
     print(f"rate {RATE:g}: stored dev loss {same['dev_loss']:.2f}, yours above {lora_losses['dev'][-1]:.2f}")
 
 # %% [markdown]
@@ -362,8 +364,9 @@ if rates:
 test_y, test = y["test"], encoded["test"]
 predicted = {"always negative": [0] * len(test_y), "TF-IDF": counter.predict(words_of["test"])}
 with tuned.disable_adapter():
-    asked_test = {"zero-shot": class_log_probs(tuned, test, tokenizer), "few-shot": class_log_probs(tuned, test, tokenizer, shots)}
-    predicted["frozen features"] = frozen[best_C].predict(last_token_features(tuned, test, tokenizer))
+    vectors = last_token_features(tuned, test, tokenizer)
+    asked_test = {"zero-shot": vectors @ head.cpu().numpy().T, "few-shot": class_log_probs(tuned, test, tokenizer, shots)}
+predicted["frozen features"] = frozen[best_C].predict(vectors)
 for name, log_probs in asked_test.items():
     predicted[name] = log_probs.argmax(axis=1)
     predicted[f"{name}, calibrated"] = (log_probs - lean[name]).argmax(axis=1)

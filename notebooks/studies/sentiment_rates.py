@@ -1,4 +1,4 @@
-"""Study: the learning rate of a sentiment classifier, for LoRA and for full fine-tuning, with the losses of every epoch."""
+"""Study: the learning rate of a sentiment classifier, for LoRA and for full fine-tuning, and a head that starts at random."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,11 +6,17 @@ from typing import Any
 from finetune_utils import hardware
 from finetune_utils.class_metrics import macro_f1_interval
 from finetune_utils.classification import LABELS
-from finetune_utils.sentiment import BATCH, EPOCHS, RANK, WORDS, loss_by_epoch, numbers, posts, predict, train_arm
+from finetune_utils.sentiment import BATCH, EPOCHS, RANK, RATE, WORDS, loss_by_epoch, numbers, posts, predict, train_arm
 from finetune_utils.studies import store_study
 
-RATES = {"lora": (5e-5, 2e-4, 5e-4, 2e-3), "full": (5e-6, 2e-5, 1e-4)}
-TINY = {"model": "tiny", "rates": {"lora": (1e-3, 1e-2), "full": (1e-3,)}, "rows": 8, "epochs": 2, "words": None}
+RATES = {"lora": (5e-5, 2e-4, 5e-4, 2e-3), "random": (RATE,), "full": (5e-6, 2e-5, 1e-4)}
+TINY = {
+    "model": "tiny",
+    "rates": {"lora": (1e-3, 1e-2), "random": (1e-3,), "full": (1e-3,)},
+    "rows": 8,
+    "epochs": 2,
+    "words": None,
+}
 
 
 def compute(

@@ -61,7 +61,7 @@ def test_every_epoch_ends_with_a_score():
     assert sentiment_settings(361).evaluate_every == 46
 
 
-@pytest.mark.parametrize("arm", ["lora", "full"])
+@pytest.mark.parametrize("arm", sentiment.ARMS)
 def test_an_arm_learns_its_posts_and_watches_the_others(monkeypatch, tiny_model, tokenizer, arm):
     monkeypatch.setattr(classification, "load_model", lambda name, say=print: (tiny_model(), tokenizer))
     parts = posts(6, 6, 6)
@@ -70,7 +70,7 @@ def test_an_arm_learns_its_posts_and_watches_the_others(monkeypatch, tiny_model,
     assert len(losses["dev"]) == 25
     assert losses["train"][-1] < 0.3 < losses["train"][0]
     assert np.mean(np.array(predict(model, tokenizer, parts["train"])) == numbers(parts["train"])) == 1.0
-    assert hasattr(model, "peft_config") == (arm == "lora")
+    assert hasattr(model, "peft_config") == (arm != "full")
 
 
 def test_another_arm_is_refused():
@@ -80,3 +80,30 @@ def test_another_arm_is_refused():
 
 def test_the_label_words_are_the_labels_with_a_space():
     assert sentiment.WORDS == (" negative", " neutral", " positive")
+
+
+def test_only_the_random_arm_leaves_the_words_out(monkeypatch, tiny_model, tokenizer):
+    heads = {}
+
+    def keep(model, tokenizer, *rest, **named):
+        heads[arm] = model.state_dict()
+
+    monkeypatch.setattr(
+        classification, "load_model", lambda name, say=print: (tiny_model(tie_word_embeddings=True), tokenizer)
+    )
+    monkeypatch.setattr(sentiment, "train", keep)
+    for arm in sentiment.ARMS:
+        train_arm(arm, 1e-3, posts(2, 2, 2), "tiny", words=("N", "h", "Y"))
+    rows = (
+        tiny_model(tie_word_embeddings=True)
+        .get_input_embeddings()
+        .weight[[tokenizer.convert_tokens_to_ids(w) for w in "NhY"]]
+    )
+    wanted = {"lora": True, "random": False, "full": True}
+    for arm, state in heads.items():
+        head = next(
+            value
+            for name, value in state.items()
+            if name.endswith(("score.weight", "default.weight")) and "lora" not in name
+        )
+        assert ((head.float() - rows).abs().max().item() < 0.01) == wanted[arm]
