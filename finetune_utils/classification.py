@@ -179,8 +179,8 @@ def class_log_probs(
             read = _read_prefix(model, tokenizer, prefix)
         found = np.zeros((len(examples), model.config.num_labels))
         for batch, tensors in _batches(model, examples, tokenizer, batch_tokens, read):
-            logits = model(**tensors).logits.float()
-            found[batch] = logits.double().log_softmax(dim=-1).cpu().numpy()
+            logits = model(**tensors).logits.float().cpu()
+            found[batch] = logits.double().log_softmax(dim=-1).numpy()
     return found
 
 

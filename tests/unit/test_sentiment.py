@@ -64,7 +64,7 @@ def test_every_epoch_ends_with_a_score():
 @pytest.mark.parametrize("arm", sentiment.ARMS)
 def test_an_arm_learns_its_posts_and_watches_the_others(monkeypatch, tiny_model, tokenizer, arm):
     monkeypatch.setattr(classification, "load_model", lambda name, say=print: (tiny_model(), tokenizer))
-    parts = posts(6, 6, 6)
+    parts = posts(8, 6, 6)
     model, _, result = train_arm(arm, 1e-2, parts, "tiny", epochs=25, words=None)
     losses = loss_by_epoch(result)
     assert len(losses["dev"]) == 25
