@@ -95,7 +95,8 @@ print(f"always negative: accuracy {sum(label == 0 for label in skewed) / 100:.2f
 #
 # ## How can a decoder classify?
 #
-# It predicts the next token. So write a prompt whose next token would be the label, and look at the model's scores there.
+# A decoder reads from left to right and predicts the next token; all language models of this course so far are decoders. So write a prompt whose next token would be the label, and look at
+# the model's scores there.
 
 # %%
 import torch
@@ -212,7 +213,7 @@ print(f"TF-IDF: macro-F1 {macro_f1(y['train'], counter.predict(words_of['train']
       f"{macro_f1(y['dev'], counter.predict(words_of['dev']), 3):.2f} on dev posts")
 
 # %% [markdown]
-# It knows its own posts by heart and half of the others. That gap has a name, overfitting, and we will come back to it.
+# It knows its own posts by heart. The gap to the dev posts has a name, overfitting, and we will come back to it.
 #
 # The second rung needs no training: ask the model. *Zero-shot* is the classifier above with its head of words. *Few-shot* puts solved posts before the question. Both take the likeliest of the
 # three words. The solved posts are the same for every row, so the model reads them once and keeps its keys and values. From here on the weights are kept in the format that is quick on your machine.
@@ -232,13 +233,13 @@ for name, log_probs in asked.items():
 
 # %% [markdown]
 # Look at what it says, not only at the score. A small model leans toward some word, whatever the post. The lean can be measured without labels: it is the mean score of each word over many posts.
-# Take it off. This is called calibration. **Predict** what it does.
+# Take it off. Papers call this calibrating the prompt; here it is *corrected*, since lesson 07 has another use for that word. **Predict** what it does.
 
 # %%
 lean = {name: log_probs.mean(axis=0) for name, log_probs in asked.items()}
 for name, log_probs in asked.items():
     said = (log_probs - lean[name]).argmax(axis=1)
-    print(f"{name}, calibrated: macro-F1 {macro_f1(dev_y, said, 3):.2f}; says", {label: int((said == i).sum()) for i, label in enumerate(LABELS)})
+    print(f"{name}, corrected: macro-F1 {macro_f1(dev_y, said, 3):.2f}; says", {label: int((said == i).sum()) for i, label in enumerate(LABELS)})
 
 # %% [markdown]
 # The third rung keeps the model frozen, takes the vector at the last token as `576` features, and fits a logistic regression on them. Its one setting is chosen on dev posts.
@@ -288,7 +289,7 @@ print(f"macro-F1 on dev posts: {lora_dev:.2f}")
 #
 # ## An encoder, by the same path
 #
-# A decoder reads from left to right. An encoder such as BERT lets every token see all others, which suits classification, and it cannot write. MiniLM has six small layers; you know it from lesson 05. The only changes are
+# An encoder such as BERT lets every token see all others, later ones too. That suits classification, and it cannot write. MiniLM has six small layers; you know it from lesson 05. The only changes are
 # the name, no prompt, and its own start and end tokens.
 
 # %%
@@ -369,7 +370,7 @@ with tuned.disable_adapter():
 predicted["frozen features"] = frozen[best_C].predict(vectors)
 for name, log_probs in asked_test.items():
     predicted[name] = log_probs.argmax(axis=1)
-    predicted[f"{name}, calibrated"] = (log_probs - lean[name]).argmax(axis=1)
+    predicted[f"{name}, corrected"] = (log_probs - lean[name]).argmax(axis=1)
 predicted["LoRA"] = class_log_probs(tuned, test, tokenizer).argmax(axis=1)
 its_test = encode_posts(parts["test"], its_tokenizer)
 predicted["MiniLM, fine-tuned"] = class_log_probs(encoder, its_test, its_tokenizer).argmax(axis=1)
@@ -405,7 +406,7 @@ course.show_table(table, caption=f"Paired differences on {len(test_y)} test post
 # A single score hides what kind of mistake it is. Compare three classifiers class by class.
 
 # %%
-shown = {name: confusion(test_y, predicted[name], 3) for name in ("few-shot, calibrated", "frozen features", "LoRA")}
+shown = {name: confusion(test_y, predicted[name], 3) for name in ("few-shot, corrected", "frozen features", "LoRA")}
 classification_plots.confusion_matrices(shown, LABELS)
 for label, score in zip(LABELS, class_scores_of(test_y, predicted["LoRA"], 3)):
     print(f"LoRA, {label:8}: precision {score.precision:.2f}, recall {score.recall:.2f}, F1 {score.f1:.2f} on {score.rows} posts")
@@ -502,11 +503,11 @@ print(f"{len(pairs)} pairs are at least 0.4 alike; {true_pairs} of them are a po
 # ## Check your run
 
 # %%
-keys = {"TF-IDF": "tfidf", "zero-shot": "zero_shot", "few-shot": "few_shot", "zero-shot, calibrated": "zero_shot_calibrated",
-        "few-shot, calibrated": "few_shot_calibrated", "frozen features": "frozen", "LoRA": "lora", "MiniLM, fine-tuned": "minilm",
+keys = {"TF-IDF": "tfidf", "zero-shot": "zero_shot", "few-shot": "few_shot", "zero-shot, corrected": "zero_shot_corrected",
+        "few-shot, corrected": "few_shot_corrected", "frozen features": "frozen", "LoRA": "lora", "MiniLM, fine-tuned": "minilm",
         "always negative": "always"}
 values = {f"{key}_f1": on_test[name].estimate for name, key in keys.items()}
-for name in ("TF-IDF", "few-shot", "few-shot, calibrated", "frozen features", "MiniLM, fine-tuned"):
+for name in ("TF-IDF", "few-shot", "few-shot, corrected", "frozen features", "MiniLM, fine-tuned"):
     gap = against[name]
     values |= {f"lora_vs_{keys[name]}": gap.estimate, f"lora_vs_{keys[name]}_low": gap.low, f"lora_vs_{keys[name]}_high": gap.high}
 course.check_run(
@@ -522,7 +523,7 @@ course.check_run(
 # ## What you learned
 #
 # * A decoder classifies with the vector at its last token. The pad id must be known to the model, or it reads padding without a word.
-# * On {{lesson08.test_posts}} test posts the macro-F1 was {{lesson08.tfidf_f1:.2f}} for word counts, {{lesson08.few_shot_f1:.2f}} for a few-shot prompt ({{lesson08.few_shot_calibrated_f1:.2f}} calibrated),
+# * On {{lesson08.test_posts}} test posts the macro-F1 was {{lesson08.tfidf_f1:.2f}} for word counts, {{lesson08.few_shot_f1:.2f}} for a few-shot prompt ({{lesson08.few_shot_corrected_f1:.2f}} corrected),
 #   {{lesson08.frozen_f1:.2f}} for frozen features, {{lesson08.lora_f1:.2f}} for LoRA and {{lesson08.minilm_f1:.2f}} for the fine-tuned MiniLM.
 # * LoRA minus frozen features was {{lesson08.lora_vs_frozen:+.2f}} [{{lesson08.lora_vs_frozen_low:+.2f}}, {{lesson08.lora_vs_frozen_high:+.2f}}]. Look whether that interval holds 0 before you pay for training.
 # * When the dev loss rises and the train loss falls, the model learns the posts and not the task.
@@ -531,7 +532,7 @@ course.check_run(
 # ## Where this breaks
 #
 # * The posts are invented, hard on purpose, and labeled by one hand. Real posts are more, easier, and noisier.
-# * Few hundred training posts favor small tools. With thousands, the order of the ladder can change.
+# * A few hundred training posts favor small tools. With thousands, the order of the ladder can change.
 # * One seed. Another order of the posts moves macro-F1 by several hundredths, and no interval here contains that.
 # * The label words and the prompt were not searched. Another wording can lift the prompt's score, and a larger model lifts it more.
 # * With so few dev posts, choices among close settings are little better than a draw.
