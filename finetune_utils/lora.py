@@ -11,6 +11,7 @@ import torch
 from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from peft.optimizers import create_loraplus_optimizer
 
+from .class_labels import is_classifier
 from .errors import UserError
 from .hardware import Precision, cast_weights, choose_precision, set_seed
 from .profiles import Profile
@@ -53,9 +54,9 @@ def lora_config(
     rank = profile.lora_rank if profile is not None else rank
     if rank < 1:
         raise UserError(f"The rank is {rank}: a LoRA adapter has rank 1 or more.")
+    more = {"task_type": "CAUSAL_LM"} | more
     return LoraConfig(
-        r=rank, lora_alpha=alpha if alpha is not None else 2 * rank, target_modules=targets, lora_dropout=dropout,
-        task_type="CAUSAL_LM", **more,
+        r=rank, lora_alpha=alpha if alpha is not None else 2 * rank, target_modules=targets, lora_dropout=dropout, **more
     )  # fmt: skip
 
 
@@ -73,12 +74,19 @@ def add_lora(
 
     The frozen weights are stored in the 16-bit format of `precision` (default: what this machine
     has), which halves their memory and speeds training up; the adapter itself stays float32. A model in 4 bits
-    (`four_bit.load_4bit`) stays as it is: that is QLoRA.
+    (`four_bit.load_4bit`) stays as it is: that is QLoRA. A classification head is trained whole beside the adapter, in float32,
+    and saved with it.
 
     Args: see `lora_config`; `seed` decides where the adapter starts.
     """
     _prepare(model, seed, precision)
-    return get_peft_model(model, lora_config(rank, alpha, targets, dropout, **more))
+    if not is_classifier(model):
+        return get_peft_model(model, lora_config(rank, alpha, targets, dropout, **more))
+    adapted = get_peft_model(model, lora_config(rank, alpha, targets, dropout, **{"task_type": "SEQ_CLS"} | more))
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:  # the copy of the head takes the format of the frozen weights
+            parameter.data = parameter.data.float()
+    return adapted
 
 
 def add_soft_prompt(model: Any, tokens: int = 20, seed: int = 0, precision: Precision | None = None) -> PeftModel:

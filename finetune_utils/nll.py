@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from .batching import SupervisedCollator, can_skip_logits, has_soft_prompt, length_batches
+from .class_labels import class_losses, is_classifier
 from .progress import bar
 from .soft_labels import soft_terms
 from .tokenization import IGNORE, Example, count_supervised
@@ -44,13 +45,16 @@ def token_nll(
     """Score every supervised token of `examples` under `model`.
 
     The Trainer's own `eval_loss` averages batch means, so it changes with the batch size; this sum does not.
-    Where an example has soft labels, the score is the cross-entropy against them.
+    Where an example has soft labels, the score is the cross-entropy against them; a model with a classification head has
+    one score a row (see `class_labels`).
     Batches hold rows of similar length, `batch_tokens` tokens at most. The logits are taken in float32.
     """
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    collate = SupervisedCollator(tokenizer.pad_token_id, sparse=can_skip_logits() and not has_soft_prompt(model))
+    classes = is_classifier(model)
+    sparse = can_skip_logits() and not has_soft_prompt(model) and not classes
+    collate = SupervisedCollator(tokenizer.pad_token_id, sparse=sparse)
     sums, counts = np.zeros(len(examples)), np.array([count_supervised(e) for e in examples])
     with bar(len(examples), "Scoring", "row", progress) as progress_bar, torch.inference_mode(), autocast(model):
         for batch in length_batches([len(e["input_ids"]) for e in examples], batch_tokens):
@@ -58,8 +62,10 @@ def token_nll(
             soft = {k: v.to(device) for k, v in tensors.pop("soft_labels", {}).items()}
             tensors = {k: v.to(device) for k, v in tensors.items()}
             labels, kept = tensors.pop("labels"), tensors.pop("shift_labels", None)
-            logits = model(**tensors, use_cache=False).logits.float()
-            if kept is not None:
+            logits = model(**tensors, **({} if classes else {"use_cache": False})).logits.float()
+            if classes:
+                losses, rows = class_losses(logits, labels), torch.arange(len(batch))
+            elif kept is not None:
                 losses = torch.nn.functional.cross_entropy(logits, kept, reduction="none")
                 rows = tensors["logits_to_keep"].nonzero()[:, 0].cpu()
             else:

@@ -1,4 +1,4 @@
-"""The stock `transformers.Trainer` with two additions: examples in the order given, and soft labels."""
+"""The stock `transformers.Trainer` with three additions: examples in the order given, soft labels, and one label a row."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import SequentialSampler
 from transformers import Trainer
 
+from .class_labels import class_losses, is_classifier
 from .soft_labels import soft_terms
 from .tokenization import IGNORE
 
@@ -16,7 +17,8 @@ from .tokenization import IGNORE
 class CourseTrainer(Trainer):
     """The stock Trainer, told to take the examples in the order given.
 
-    A batch with soft labels gets their terms added to the loss; any other batch goes through unchanged.
+    A model with a classification head gets the loss of one label a row, a batch with soft labels their terms beside the
+    stock loss; any other batch goes through unchanged.
     """
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
@@ -30,6 +32,8 @@ class CourseTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """The stock loss (mean NLL a supervised token of the whole step), plus the terms of soft labels over the same count."""
+        if is_classifier(self.model):
+            return self._class_loss(model, dict(inputs), return_outputs, num_items_in_batch)
         if "soft_labels" not in inputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         soft = inputs["soft_labels"]
@@ -40,4 +44,19 @@ class CourseTrainer(Trainer):
         else:  # the stock loss was multiplied likewise: processes average their gradients
             share = self.accelerator.num_processes / num_items_in_batch
         loss = loss + soft_terms(outputs.logits, soft).sum() * share
+        return (loss, outputs) if return_outputs else loss
+
+    def _class_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool, num_items_in_batch: torch.Tensor | int | None
+    ) -> Any:
+        """Mean NLL a row of the whole step. The models' own loss averages every forward pass by itself, so that with
+        accumulation the Trainer, which expects a sum over the step's count, would take the sum of the means."""
+        labels = inputs.pop("labels")
+        outputs = model(**inputs)
+        losses = class_losses(outputs.logits, labels)
+        if num_items_in_batch is None:
+            share = 1 / (labels != IGNORE).sum()
+        else:  # multiplied like the stock loss: processes average their gradients
+            share = self.accelerator.num_processes / num_items_in_batch
+        loss = losses.sum() * share
         return (loss, outputs) if return_outputs else loss

@@ -19,6 +19,7 @@ from transformers import Trainer, TrainingArguments
 from . import processes
 from .batching import SupervisedCollator, can_skip_logits, example_order, fill_last_batch, has_soft_prompt
 from .checkpoints import remove_checkpoints, run_trainer
+from .class_labels import is_classifier
 from .errors import UserError
 from .hardware import Precision, choose_precision, peak_memory_bytes, set_seed, use_fast_fp32
 from .nll import token_nll
@@ -138,6 +139,7 @@ def train(
 
     Args:
         examples: dicts of `input_ids`, `labels` (-100: nothing is learned) and perhaps `soft_labels` (see that module).
+            A model with a classification head takes those of `class_labels`.
         eval_examples: scored (token-weighted NLL) every `settings.evaluate_every` steps.
         output: folder for checkpoints, at least one every two minutes; they go at the end unless `keep_checkpoints`.
         resume: go on from the last checkpoint in `output`, to the weights an uninterrupted run reaches.
@@ -149,9 +151,7 @@ def train(
     """
     processes.join()
     settings = settings or TrainSettings()
-    if not examples:
-        raise UserError("There are no examples to train on.")
-    check_ends(examples, tokenizer)
+    _check_examples(model, examples, tokenizer)
     precision = precision or choose_precision(next(model.parameters()).device)
     use_fast_fp32()
     set_seed(settings.seed)
@@ -179,6 +179,13 @@ def own_forward(model: Any) -> Iterator[None]:
     finally:
         if vars(model).pop("_original_forward", None) is not None:
             del model.forward
+
+
+def _check_examples(model: Any, examples: Sequence[Example], tokenizer: Any) -> None:
+    if not examples:
+        raise UserError("There are no examples to train on.")
+    if not is_classifier(model):  # a class has no end
+        check_ends(examples, tokenizer)
 
 
 def _run(trainer: Trainer, folder: Path, resume: bool) -> float:
@@ -221,7 +228,8 @@ def _make_trainer(
         optimizers=(optimizer(model, rate) if optimizer else None, None),
         train_dataset=examples,
         data_collator=SupervisedCollator(
-            tokenizer.pad_token_id, sparse=can_skip_logits() and not has_soft_prompt(model)
+            tokenizer.pad_token_id,
+            sparse=can_skip_logits() and not has_soft_prompt(model) and not is_classifier(model),
         ),
         callbacks=[watcher],
     )

@@ -105,12 +105,12 @@ TRAINING = [path for path in SOURCES if "TINY = " in path.read_text(encoding="ut
 
 @pytest.mark.parametrize("path", TRAINING, ids=lambda path: path.stem)
 def test_a_study_that_trains_computes_finite_rows_on_a_tiny_model(path, monkeypatch, tiny_model, tokenizer):
-    from finetune_utils import arms, list_maker, trials
+    from finetune_utils import arms, classification, list_maker, trials
     from finetune_utils.betting import forecaster, forecasts, teaching
 
     for module in (teaching, forecasts):  # Y and N are single tokens of the throwaway tokenizer
         monkeypatch.setattr(module, "YES_NO", ("Y", "N"))
-    for module in (arms, list_maker, trials, forecaster):
+    for module in (arms, classification, list_maker, trials, forecaster):
         model = lambda name, say=print: (tiny_model(max_position_embeddings=2048), tokenizer)  # noqa: E731
         monkeypatch.setattr(module, "load_model", model)
     module = load(path)
