@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from .errors import UserError
+from .seq2seq import PairCollator, is_encoder_decoder
 from .soft_labels import collate_soft_labels
 from .tokenization import IGNORE, Example
 
@@ -158,3 +159,10 @@ class SupervisedCollator:
             batch["logits_to_keep"] = shifted != IGNORE
             batch["shift_labels"] = shifted[batch["logits_to_keep"]]
         return batch
+
+
+def collator_for(model: Any, tokenizer: Any) -> SupervisedCollator | PairCollator:
+    """The collator that this kind of model needs: one text a row, or two for an encoder-decoder."""
+    if is_encoder_decoder(model):
+        return PairCollator(tokenizer.pad_token_id)
+    return SupervisedCollator(tokenizer.pad_token_id, sparse=can_skip_logits() and not has_soft_prompt(model))

@@ -14,6 +14,7 @@ from peft.optimizers import create_loraplus_optimizer
 from .errors import UserError
 from .hardware import Precision, cast_weights, choose_precision, set_seed
 from .profiles import Profile
+from .seq2seq import is_encoder_decoder
 
 BASE = "__base__"  # peft's name for "no adapter" among the adapters of a mixed batch
 
@@ -55,7 +56,7 @@ def lora_config(
         raise UserError(f"The rank is {rank}: a LoRA adapter has rank 1 or more.")
     return LoraConfig(
         r=rank, lora_alpha=alpha if alpha is not None else 2 * rank, target_modules=targets, lora_dropout=dropout,
-        task_type="CAUSAL_LM", **more,
+        **{"task_type": "CAUSAL_LM"} | more,
     )  # fmt: skip
 
 
@@ -78,6 +79,8 @@ def add_lora(
     Args: see `lora_config`; `seed` decides where the adapter starts.
     """
     _prepare(model, seed, precision)
+    if is_encoder_decoder(model):
+        more = {"task_type": "SEQ_2_SEQ_LM"} | more
     return get_peft_model(model, lora_config(rank, alpha, targets, dropout, **more))
 
 

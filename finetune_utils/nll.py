@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from .batching import SupervisedCollator, can_skip_logits, has_soft_prompt, length_batches
+from .batching import collator_for, length_batches
 from .progress import bar
+from .seq2seq import count_pair, is_encoder_decoder
 from .soft_labels import soft_terms
 from .tokenization import IGNORE, Example, count_supervised
 
@@ -50,16 +51,22 @@ def token_nll(
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    collate = SupervisedCollator(tokenizer.pad_token_id, sparse=can_skip_logits() and not has_soft_prompt(model))
-    sums, counts = np.zeros(len(examples)), np.array([count_supervised(e) for e in examples])
+    collate, pairs = collator_for(model, tokenizer), is_encoder_decoder(model)
+    count = count_pair if pairs else count_supervised
+    sums, counts = np.zeros(len(examples)), np.array([count(e) for e in examples])
     with bar(len(examples), "Scoring", "row", progress) as progress_bar, torch.inference_mode(), autocast(model):
         for batch in length_batches([len(e["input_ids"]) for e in examples], batch_tokens):
             tensors = collate([examples[i] for i in batch])
             soft = {k: v.to(device) for k, v in tensors.pop("soft_labels", {}).items()}
             tensors = {k: v.to(device) for k, v in tensors.items()}
             labels, kept = tensors.pop("labels"), tensors.pop("shift_labels", None)
-            logits = model(**tensors, use_cache=False).logits.float()
-            if kept is not None:
+            given = {"labels": labels} if pairs else {}  # an encoder-decoder reads the answer in its decoder
+            logits = model(**tensors, **given, use_cache=False).logits.float()
+            if pairs:
+                losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
+                rows = (labels != IGNORE).nonzero()[:, 0].cpu()
+                losses = losses[labels != IGNORE]
+            elif kept is not None:
                 losses = torch.nn.functional.cross_entropy(logits, kept, reduction="none")
                 rows = tensors["logits_to_keep"].nonzero()[:, 0].cpu()
             else:

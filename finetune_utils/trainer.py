@@ -1,4 +1,4 @@
-"""The stock `transformers.Trainer` with two additions: examples in the order given, and soft labels."""
+"""The stock `transformers.Trainer` with three additions: examples in the order given, soft labels, encoder-decoders."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import SequentialSampler
 from transformers import Trainer
 
+from .seq2seq import is_encoder_decoder, pair_loss
 from .soft_labels import soft_terms
 from .tokenization import IGNORE
 
@@ -30,6 +31,8 @@ class CourseTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """The stock loss (mean NLL a supervised token of the whole step), plus the terms of soft labels over the same count."""
+        if is_encoder_decoder(model):
+            return pair_loss(model, inputs, num_items_in_batch, self.accelerator.num_processes, return_outputs)
         if "soft_labels" not in inputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         soft = inputs["soft_labels"]

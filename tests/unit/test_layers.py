@@ -13,7 +13,7 @@ FOLDER = Path(finetune_utils.__file__).parent
 LAYERS = [
     "errors", "processes", "ngrams", "profiles", "hardware", "progress",
     "files", "shapes", "hub", "data", "quality",
-    "prompts", "tokenization", "soft_labels", "batching", "nll",
+    "prompts", "tokenization", "seq2seq", "soft_labels", "batching", "nll",
     "weights", "embeddings", "scores", "metrics",
     "lora", "lora_layer", "lora_checks", "quick_lora", "memory", "cards", "models", "four_bit",
     "checkpoints", "trainer", "watcher", "training", "generation", "evaluation",
@@ -21,7 +21,7 @@ LAYERS = [
     "canvas", "betting",
     "tables", "results", "sources", "placeholders", "outputs", "exercises", "headless", "readme", "notebooks", "ranges",
     "course", "studies", "batch_plots", "lora_plots", "scaling_plots", "plots", "evaluation_plots", "doctor",
-    "runs", "trials", "arms", "list_maker", "assistant",
+    "runs", "trials", "arms", "list_maker", "assistant", "summaries", "multitask", "task_runs", "summary_plots",
     "run_record", "evaluation_report", "quickstart", "commands", "measure",
     "distributed", "gguf_file", "publish", "export", "offline_kit",
     "__main__",
