@@ -20,7 +20,7 @@ from .nll import NLL, autocast, token_nll
 from .prompts import render_prompt
 from .runs import course_rows, is_fact, spread
 from .scores import rouge
-from .summaries import MAX_TOKENS, TEMPLATE, summarize, summary_rows
+from .summaries import MAX_LENGTH, MAX_TOKENS, TEMPLATE, summarize, summary_rows
 from .tokenization import Example, tokenize_rows
 from .trials import per_fact
 
@@ -133,7 +133,7 @@ def mix_batches(
 
 def encode_task(rows: Sequence[Row], tokenizer: Any) -> list[Example]:
     """Rows of any of the three tasks as training examples."""
-    return tokenize_rows(rows, tokenizer, TEMPLATE).examples
+    return tokenize_rows(rows, tokenizer, TEMPLATE, MAX_LENGTH).examples
 
 
 def pick_labels(

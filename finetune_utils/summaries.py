@@ -29,6 +29,7 @@ WORDINGS = (
     "Sum up the following conversation.",
 )
 NEW_WORDING = "Please give me the gist of what these people said."  # no training row has it
+MAX_LENGTH = 1024  # tokens of a row: nothing is cut, since a cut would take the summary first
 MAX_TOKENS = 60  # the longest reference summary is shorter
 CHECKLIST = ("right person", "right fact", "nothing invented")
 WORD = re.compile(r"[A-Za-z][\w-]*")
@@ -85,7 +86,7 @@ def summarize(
 
 def encode_summaries(rows: Sequence[Row], tokenizer: Any) -> list[Example]:
     """Prompt and summary as training examples; only the summary and its end-of-turn token are supervised."""
-    return tokenize_rows(rows, tokenizer, TEMPLATE).examples
+    return tokenize_rows(rows, tokenizer, TEMPLATE, MAX_LENGTH).examples
 
 
 def train_long_rows(model: Any, tokenizer: Any, examples: Sequence[Example], settings: TrainSettings) -> TrainResult:

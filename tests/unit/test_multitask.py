@@ -40,6 +40,14 @@ from finetune_utils.prompts import render_prompt
 SIZES = {"a": 100, "b": 400}
 
 
+@pytest.fixture
+def tokenizer(make_tokenizer):
+    """The throwaway tokenizer with the three labels as single pieces, as they are in a real one."""
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens(list(LABELS))
+    return tokenizer
+
+
 @pytest.fixture(scope="module")
 def tasks():
     return three_tasks()
@@ -140,7 +148,7 @@ def test_one_task_alone_keeps_the_order_of_train():
 
 
 def test_a_label_is_picked_by_likelihood_whatever_stands_in_its_batch(tiny_model, tokenizer):
-    model = tiny_model(max_position_embeddings=1024)
+    model = tiny_model(max_position_embeddings=1024, vocab_size=len(tokenizer))
     questions = ["What now?", "A much longer question about a learning rate and its loss", "Why?"]
     labels = ("label", "weights", "rate")
     first = [tokenizer(label, add_special_tokens=False)["input_ids"][0] for label in labels]
@@ -194,7 +202,7 @@ def test_changes_are_after_minus_before_in_the_units_of_each_test(windows):
 def test_one_model_is_scored_on_everything_and_own_texts_are_not_written_again(
     tiny_model, tokenizer, tasks, windows, monkeypatch
 ):
-    model = tiny_model(max_position_embeddings=2048)
+    model = tiny_model(max_position_embeddings=2048, vocab_size=len(tokenizer))
     tests = pick_tests(tasks, dict.fromkeys(TASKS, 3))
     assert {name: len(rows) for name, rows in tests.items()} == dict.fromkeys(TASKS, 3)
     found = score_tasks(model, tokenizer, tests, windows, max_new_tokens=2)

@@ -124,11 +124,11 @@ def test_lora_trains_a_t5_and_leaves_its_weights_alone(t5, tokenizer):
 
 
 def test_answers_come_in_the_order_asked_and_without_the_start_token(t5, tokenizer):
-    model, settings = t5(), TrainSettings(max_steps=150, batch_size=4, learning_rate=1e-2)
-    train(model, tokenizer, encode_pairs(ROWS, tokenizer), settings, precision=FP32)
-    questions = [row["question"] for row in ROWS]
+    model, settings = t5(), TrainSettings(max_steps=100, batch_size=4, learning_rate=1e-2)
+    train(model, tokenizer, encode_pairs(ROWS[:3], tokenizer), settings, precision=FP32)
+    questions = [row["question"] for row in ROWS[:3]]
     together = generate(model, tokenizer, questions, max_new_tokens=40)
-    assert together == [row["answer"] for row in ROWS]  # learned by heart, first token and stop included
+    assert together == [row["answer"] for row in ROWS[:3]]  # learned by heart, first token and stop included
     assert generate(model, tokenizer, questions[::-1], max_new_tokens=40, batch_size=1) == together[::-1]
     assert fast_copy(model, FP32) is not model
 

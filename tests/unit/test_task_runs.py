@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from finetune_utils import studies, task_runs
-from finetune_utils.multitask import QUESTIONS, SENTIMENT, SUMMARIES, TASKS
+from finetune_utils.multitask import LABELS, QUESTIONS, SENTIMENT, SUMMARIES, TASKS
 from finetune_utils.task_runs import ONE_WORDING, PLANS, Plan, Runs, Sizes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,8 +15,17 @@ SMALL = Sizes(steps=3, batch_size=2, rank=2, tests=dict.fromkeys(TASKS, 4), wind
 
 
 @pytest.fixture
+def tokenizer(make_tokenizer):
+    """The throwaway tokenizer with the three labels as single pieces, as they are in a real one."""
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens(list(LABELS))
+    return tokenizer
+
+
+@pytest.fixture
 def runs(monkeypatch, tiny_model, tokenizer):
-    model = lambda name, say=print: (tiny_model(max_position_embeddings=2048), tokenizer)  # noqa: E731
+    sizes = {"max_position_embeddings": 2048, "vocab_size": len(tokenizer)}
+    model = lambda name, say=print: (tiny_model(**sizes), tokenizer)  # noqa: E731
     monkeypatch.setattr(task_runs, "load_model", model)
     return Runs("any", SMALL)
 
@@ -61,7 +70,8 @@ def test_one_wording_trains_on_one_wording(runs, monkeypatch):
 
 
 def test_the_study_stores_rows_and_values_that_prose_can_quote(monkeypatch, tiny_model, tokenizer, tmp_path):
-    model = lambda name, say=print: (tiny_model(max_position_embeddings=2048), tokenizer)  # noqa: E731
+    sizes = {"max_position_embeddings": 2048, "vocab_size": len(tokenizer)}
+    model = lambda name, say=print: (tiny_model(**sizes), tokenizer)  # noqa: E731
     monkeypatch.setattr(task_runs, "load_model", model)
     spec = importlib.util.spec_from_file_location(
         "mixed_training", ROOT / "notebooks" / "studies" / "mixed_training.py"
