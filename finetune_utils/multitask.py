@@ -67,10 +67,24 @@ def three_tasks(mood_wordings: Sequence[str] = MOOD_WORDINGS, seed: int = 0) -> 
     }  # fmt: skip
 
 
+def mood_question(post: str, wording: str = MOOD_WORDINGS[0]) -> str:
+    """The instruction, a blank line, the post."""
+    return f"{wording}\n\n{post}"
+
+
 def mood_rows(posts: Sequence[Row], wordings: Sequence[str] = MOOD_WORDINGS[:1]) -> list[Row]:
-    """Posts with `text` and `label` as questions and answers; the wordings take turns."""
+    """Posts with `text` and `label` as questions and answers, under `id`, `post` and `label`; the wordings take turns.
+
+    The column `text` gets another name: a row of `text` counts as raw text, every token of which is trained.
+    """
     return [
-        {**row, "question": f"{wordings[i % len(wordings)]}\n\n{row['text']}", "answer": row["label"]}
+        {
+            "id": row["id"],
+            "post": row["text"],
+            "label": row["label"],
+            "question": mood_question(row["text"], wordings[i % len(wordings)]),
+            "answer": row["label"],
+        }
         for i, row in enumerate(posts)
     ]
 

@@ -76,7 +76,7 @@ def summarize(
     wording: str = WORDINGS[0],
     examples: Sequence[tuple[str, str]] = (),
     max_new_tokens: int = MAX_TOKENS,
-    batch_size: int = 20,
+    batch_size: int = 40,
 ) -> list[str]:
     """Ask for a summary of every row's `dialogue`, greedily and in batches; `examples` make it one- or few-shot."""
     questions = [summary_question(row["dialogue"], wording) for row in rows]

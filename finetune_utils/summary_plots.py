@@ -52,7 +52,7 @@ def shares_by_temperature(sizes: Mapping[str, int], temperatures: Sequence[float
         left, shares = 0.0, sampling_shares(sizes, temperature)
         for tone, (name, share) in zip(TONES, shares.items(), strict=False):
             ax.barh(place, share, left=left, height=0.7, color=tone, edgecolor="white")
-            label = f"{name} {share:.0%}" if share > 0.14 else f"{share:.0%}"
+            label = f"{name} {share:.0%}" if share > 0.2 else f"{share:.0%}"
             ax.text(left + share / 2, place, label, ha="center", va="center", fontsize=9)
             left += share
         parts.append(f"T={temperature:g}: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()))
@@ -72,7 +72,10 @@ def task_board(rows: Sequence[Mapping[str, Any]]) -> None:
     figure, ax = new_figure(width=8, height=0.5 * len(rows) + 1.3)
     ax.grid(False)
     tint = np.array([[_gain(row, column, rows) for column in BOARD] for row in rows])
-    ax.imshow(tint, cmap="RdBu", vmin=-1.6, vmax=1.6, aspect="auto")
+    ax.imshow(
+        np.round(3 * tint) / 3, cmap="RdBu", vmin=-2, vmax=2, aspect="auto"
+    )  # few tones survive the small palette
+    ax.spines[["left", "bottom"]].set_visible(False)
     for y, row in enumerate(rows):
         for x, (key, _, form, _, task) in enumerate(BOARD):
             text, low, high = form.format(row[key]), row[f"{key}_change_low"], row[f"{key}_change_high"]

@@ -36,6 +36,7 @@ from finetune_utils.multitask import (
 )
 from finetune_utils.nll import NLL
 from finetune_utils.prompts import render_prompt
+from finetune_utils.tokenization import mask_text
 
 SIZES = {"a": 100, "b": 400}
 
@@ -213,8 +214,15 @@ def test_one_model_is_scored_on_everything_and_own_texts_are_not_written_again(
     assert again.right == found.right
 
 
-def test_rows_of_every_task_can_be_encoded(tasks, tokenizer):
+def test_of_every_task_only_the_answer_is_supervised(tasks, tokenizer):
     for name, task in tasks.items():
-        examples = encode_task(task.train[:2], tokenizer)
-        assert all(tokenizer.eos_token_id in e["labels"] for e in examples), name
-    assert mood_rows([{"text": "t", "label": "neutral"}])[0]["question"] == f"{MOOD_WORDINGS[0]}\n\nt"
+        for row, example in zip(task.train[:3], encode_task(task.train[:3], tokenizer), strict=True):
+            trained = mask_text(example, tokenizer).partition("[[")[2]
+            assert trained == f"{row['answer']}<|im_end|>]]", name
+
+
+def test_a_post_keeps_its_label_and_loses_the_column_that_means_raw_text():
+    (row,) = mood_rows([{"id": "p-1", "text": "Rain again.", "label": "neutral"}])
+    assert row["question"] == f"{MOOD_WORDINGS[0]}\n\nRain again."
+    assert (row["id"], row["post"], row["label"], row["answer"]) == ("p-1", "Rain again.", "neutral", "neutral")
+    assert "text" not in row

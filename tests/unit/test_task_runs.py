@@ -44,7 +44,13 @@ def test_a_run_gives_one_row_with_all_scores_and_what_it_cost(runs):
     assert row["tokens"] > 0
     for key in ("rouge_l", "question_nll", "accuracy", "neutral_nll"):
         assert row[f"{key}_change_low"] <= row[f"{key}_change"] <= row[f"{key}_change_high"]
-    assert 0 <= row["new_wording_low"] <= row["new_wording"] <= 1
+    assert "new_wording" not in row  # asked of runs on sentiment alone
+
+
+def test_a_run_on_sentiment_alone_is_asked_in_a_new_wording_too(runs):
+    row = runs.run(Plan("sentiment only", (SENTIMENT,)))
+    assert row["known_wording"] == row["accuracy"]
+    assert 0 <= row["new_wording_low"] <= row["new_wording"] <= row["new_wording_high"] <= 1
 
 
 def test_a_mix_by_size_gives_the_large_tasks_more(runs):
