@@ -77,10 +77,17 @@ def summarize(
     examples: Sequence[tuple[str, str]] = (),
     max_new_tokens: int = MAX_TOKENS,
     batch_size: int = 40,
+    system: str | None = "",
 ) -> list[str]:
-    """Ask for a summary of every row's `dialogue`, greedily and in batches; `examples` make it one- or few-shot."""
+    """Ask for a summary of every row's `dialogue`, greedily and in batches.
+
+    Args:
+        examples: solved examples before the question: one-shot or few-shot.
+        system: the system message. Empty as in the training rows; None takes the model's own, which an untuned model
+            knows best.
+    """
     questions = [summary_question(row["dialogue"], wording) for row in rows]
-    prompts = [chat_prompt(tokenizer, question, system="", examples=examples) for question in questions]
+    prompts = [chat_prompt(tokenizer, question, system, examples) for question in questions]
     return generate(model, tokenizer, prompts, max_new_tokens, batch_size)
 
 

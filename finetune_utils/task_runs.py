@@ -31,7 +31,7 @@ from .multitask import (
     task_changes,
     three_tasks,
 )
-from .summaries import train_long_rows
+from .summaries import summarize, train_long_rows
 from .training import TrainResult, TrainSettings
 
 DATA = ("dialogues.jsonl", "course_qa.jsonl", "tweets.jsonl", "neutral_text.txt")
@@ -99,7 +99,10 @@ class Runs:
         model, self.tokenizer = load_model(model_name, say=lambda message: None)
         self.windows = neutral_windows(self.tokenizer, limit=self.sizes.windows)
         copy = fast_copy(model)
-        self.untuned = self.score(copy)
+        texts = summarize(
+            copy, self.tokenizer, self.tests[SUMMARIES], max_new_tokens=self.sizes.max_new_tokens, system=None
+        )
+        self.untuned = self.score(copy, texts)
         self.untuned_moods = self.moods(copy)
         self.scored: dict[str, TaskScores] = {}
 

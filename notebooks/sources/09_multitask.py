@@ -76,12 +76,13 @@ from finetune_utils.summaries import solved_examples
 model, tokenizer = load_model(profile.model)
 shots = {name: solved_examples(parts["train"], count) for name, count in {"zero-shot": 0, "one-shot": 1, "few-shot": 3}.items()}
 for name, solved in shots.items():
-    prompts = [chat_prompt(tokenizer, row["question"], system="", examples=solved) for row in parts["test"]]
+    prompts = [chat_prompt(tokenizer, row["question"], examples=solved) for row in parts["test"]]
     tokens = sum(len(tokenizer(prompt, add_special_tokens=False)["input_ids"]) for prompt in prompts) / len(prompts)
     print(f"{name:9} {tokens:4.0f} tokens a prompt, on average")
 
 # %% [markdown]
-# Every request pays for the examples again. The three shortest training rows are used, to keep that price low.
+# Every request pays for the examples again. The three shortest training rows are used, to keep that price low. All three prompts carry the model's own system message, which it was
+# trained with before it came to you.
 
 # %%
 from finetune_utils import runs
@@ -93,7 +94,7 @@ longest = profile.max_new_tokens if smoke else MAX_TOKENS
 untuned = fast_copy(model)
 texts = {"first two turns": [first_turns(row["dialogue"]) for row in test]}
 for name, solved in shots.items():
-    texts[name] = summarize(untuned, tokenizer, test, examples=solved, max_new_tokens=longest)
+    texts[name] = summarize(untuned, tokenizer, test, examples=solved, max_new_tokens=longest, system=None)
 print(f"{len(test)} test dialogues x {len(shots)} prompts answered")
 
 # %% [markdown]
@@ -126,7 +127,7 @@ for limit in (256, 320):
 #
 # ## Train
 #
-# LoRA as in lesson 06: {{study.mixed_training.summaries_rows}} rows in {{study.mixed_training.summaries_steps}} steps, so that every dialogue comes once or twice. The rate was chosen on dev rows. **Predict:** what will change first,
+# The tuned model will be asked as it is trained, so its rows need no long system message: theirs is empty. LoRA as in lesson 06: {{study.mixed_training.summaries_rows}} rows in {{study.mixed_training.summaries_steps}} steps, so that every dialogue comes once or twice. The rate was chosen on dev rows. **Predict:** what will change first,
 # the facts or the manner?
 
 # %%

@@ -67,6 +67,8 @@ def test_a_prompt_carries_instruction_examples_and_dialogue_in_order(monkeypatch
     example = (summary_question("Cy: Hi."), "Cy says hi.")
     summarize(None, tokenizer, [ROW], NEW_WORDING, [example])
     assert asked == [chat_prompt(tokenizer, f"{NEW_WORDING}\n\n{TALK}", system="", examples=[example])]
+    summarize(None, tokenizer, [ROW], system=None)
+    assert asked[1] == chat_prompt(tokenizer, summary_question(TALK))
 
 
 def test_what_is_trained_is_what_is_asked_and_only_the_summary_is_supervised(tokenizer):
