@@ -89,7 +89,7 @@ from finetune_utils import runs
 from finetune_utils.generation import fast_copy
 from finetune_utils.summaries import MAX_TOKENS, summarize
 
-test = runs.spread(parts["test"], min(40, profile.generate_rows))
+test = runs.spread(parts["test"], 2 if smoke else min(40, profile.generate_rows))
 longest = profile.max_new_tokens if smoke else MAX_TOKENS
 untuned = fast_copy(model)
 texts = {"first two turns": [first_turns(row["dialogue"]) for row in test]}

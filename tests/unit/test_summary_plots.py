@@ -27,12 +27,12 @@ def test_the_ladder_tells_rouge_l_of_every_system(shown):
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["first two turns", "tuned"]
 
 
-def test_shares_are_written_into_their_bars(shown):
+def test_shares_are_written_into_their_bars_with_a_name_where_it_fits(shown):
     plots.shares_by_temperature({"a": 100, "b": 400}, (1, math.inf))
     figure, alt, sentence = shown[0]
     assert "T=1: a 20%, b 80%; T=inf: a 50%, b 50%" in sentence
     assert sentence in alt
-    assert [text.get_text() for text in figure.axes[0].texts] == ["a 20%", "b 80%", "a 50%", "b 50%"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["20%", "b 80%", "a 50%", "b 50%"]
 
 
 def test_the_board_writes_every_number_and_stars_what_excludes_zero(shown):
