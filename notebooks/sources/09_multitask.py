@@ -4,6 +4,22 @@
 #     minutes: {smoke: 1, cpu: 6, gpu: 6}
 #     needs: the model (fetched once), about 4 GB of free memory
 #     data: [dialogues.jsonl, course_qa.jsonl, tweets.jsonl, neutral_text.txt]
+#     teaching:
+#       waits: ["Zero-, one-, few-shot", Train]
+#       skippable:
+#         - Does variety of wording help?
+#         - What FLAN did
+#       watch:
+#         rouge_l_first_turns: ROUGE-L of the first two turns
+#         rouge_l_few_shot: ROUGE-L of few-shot summaries
+#         rouge_l_tuned: ROUGE-L of tuned summaries
+#         gap_few_shot: ROUGE-L, tuned minus few-shot
+#         question_nll_change: NLL of answers on fine-tuning after training on summaries, change
+#       mistakes:
+#         - The length limit cuts rows at the end. There stands the summary, so the answer goes first and the loss does not tell.
+#         - Batches are shuffled over all tasks. The loss is a mean over tokens, so a one-word label next to a summary hardly counts.
+#         - A row keeps its column `text`. It is then taken for raw text, and the whole post is trained instead of its label.
+#         - A higher ROUGE is read as "more often true". It counts shared words; who did what takes a reader.
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
 # ---
 
@@ -371,7 +387,7 @@ for run, told in {"mixed": "mixed, equal", "by_size": "mixed, by size", "long": 
 # On neutral text the specialists changed by {{study.mixed_training.summaries_neutral_nll_change:+.3f}} (summaries), {{study.mixed_training.questions_neutral_nll_change:+.3f}} (questions) and
 # {{study.mixed_training.sentiment_neutral_nll_change:+.3f}} (sentiment) nats per token, the equal mix by {{study.mixed_training.mixed_neutral_nll_change:+.3f}}, the long one by {{study.mixed_training.long_neutral_nll_change:+.3f}}.
 #
-# One stored row you have made again: "summaries only" is the model you trained above.
+# One stored row you have made again: "summaries only" is the model you trained above. (On `cpu`. Other profiles have another model or other sizes, and so other numbers.)
 
 # %%
 kept = next(row for row in stored_board if row["arm"] == "summaries only")
