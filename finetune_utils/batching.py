@@ -10,7 +10,9 @@ from typing import Any
 import torch
 import transformers
 
+from .class_labels import is_classifier
 from .errors import UserError
+from .seq2seq import PairCollator, is_encoder_decoder
 from .soft_labels import collate_soft_labels
 from .tokenization import IGNORE, Example
 
@@ -158,3 +160,14 @@ class SupervisedCollator:
             batch["logits_to_keep"] = shifted != IGNORE
             batch["shift_labels"] = shifted[batch["logits_to_keep"]]
         return batch
+
+
+def collator_for(model: Any, tokenizer: Any) -> SupervisedCollator | PairCollator:
+    """The collator that this kind of model needs: one text a row, or two for an encoder-decoder.
+
+    A classification head gives one row of scores a text, so there are no positions to choose from.
+    """
+    if is_encoder_decoder(model):
+        return PairCollator(tokenizer.pad_token_id)
+    sparse = can_skip_logits() and not has_soft_prompt(model) and not is_classifier(model)
+    return SupervisedCollator(tokenizer.pad_token_id, sparse=sparse)

@@ -14,6 +14,7 @@ from .hardware import Precision, choose_precision
 from .lora import BASE, is_4bit, merge
 from .progress import bar
 from .prompts import render_prompt
+from .seq2seq import is_encoder_decoder
 from .tokenization import end_of_turn_id
 
 
@@ -42,6 +43,7 @@ def generate(
     _check_adapters(model, prompts, adapters)
     if max_new_tokens < 1 or batch_size < 1:
         raise UserError("max_new_tokens and batch_size must be at least 1.")
+    ending = [end_of_turn_id(tokenizer)] if is_encoder_decoder(model) else []  # what an encoder was trained to see
     ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
     for number, tokens in enumerate(ids, start=1):
         if not tokens:
@@ -54,7 +56,7 @@ def generate(
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             options = {} if adapters is None else {"adapter_names": [adapters[i] for i in chosen]}
-            texts = _continue([ids[i] for i in chosen], model, tokenizer, max_new_tokens, options)
+            texts = _continue([ids[i] + ending for i in chosen], model, tokenizer, max_new_tokens, options)
             for i, text in zip(chosen, texts, strict=True):
                 answers[i] = text
             progress_bar.update(len(chosen))
@@ -101,7 +103,8 @@ def _continue(
             eos_token_id=end_of_turn_id(tokenizer),
             **options,
         )
-    return [text.strip() for text in tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)]
+    start = 1 if is_encoder_decoder(model) else width  # a decoder of its own begins with one start token
+    return [text.strip() for text in tokenizer.batch_decode(output[:, start:], skip_special_tokens=True)]
 
 
 def answer(

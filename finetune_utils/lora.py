@@ -15,6 +15,7 @@ from .class_labels import is_classifier
 from .errors import UserError
 from .hardware import Precision, cast_weights, choose_precision, set_seed
 from .profiles import Profile
+from .seq2seq import is_encoder_decoder
 
 BASE = "__base__"  # peft's name for "no adapter" among the adapters of a mixed batch
 
@@ -80,6 +81,8 @@ def add_lora(
     Args: see `lora_config`; `seed` decides where the adapter starts.
     """
     _prepare(model, seed, precision)
+    if is_encoder_decoder(model):
+        more = {"task_type": "SEQ_2_SEQ_LM"} | more
     if not is_classifier(model):
         return get_peft_model(model, lora_config(rank, alpha, targets, dropout, **more))
     adapted = get_peft_model(model, lora_config(rank, alpha, targets, dropout, **{"task_type": "SEQ_CLS"} | more))

@@ -10,7 +10,14 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from .errors import UserError, out_of_memory
 from .hardware import cast_weights, choose_device
@@ -58,6 +65,32 @@ def load_model(
         tokenizer.pad_token = tokenizer.eos_token
     model.to(device or choose_device())
     return model.eval(), tokenizer
+
+
+def load_seq2seq(
+    name: str,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+    say: Callable[[str], None] = print,
+) -> tuple[Any, PreTrainedTokenizerBase]:
+    """Load an encoder-decoder model of the T5 family, from a folder or by a hub id such as `google/flan-t5-base`.
+
+    Raises:
+        UserError: no such model, one that is no encoder-decoder, or the hub cannot be reached.
+    """
+    folder = Path(name).is_dir()
+    if folder:
+        _check_folder(Path(name))
+    reading: Callable[[Callable[[], Any]], Any]
+    reading = (lambda load: _reading(load, name)) if folder else (lambda load: _from_hub(name, load))
+    config = reading(lambda: AutoConfig.from_pretrained(name, trust_remote_code=False))
+    if not config.is_encoder_decoder:
+        raise UserError.at(name, found=f"a model of type {config.model_type}", expected="an encoder-decoder such as T5")
+    options = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
+    model = reading(lambda: AutoModelForSeq2SeqLM.from_pretrained(name, **options))
+    tokenizer = reading(lambda: AutoTokenizer.from_pretrained(name, trust_remote_code=False))
+    say(f"Model {Path(name).name if folder else name}: an encoder-decoder from {'a folder' if folder else 'the hub'}.")
+    return model.to(device or choose_device()).eval(), tokenizer
 
 
 def load_tokenizer(name: str = DEFAULT_MODEL, say: Callable[[str], None] = print) -> PreTrainedTokenizerBase:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from .batching import SupervisedCollator, can_skip_logits, has_soft_prompt, length_batches
+from .batching import collator_for, length_batches
 from .class_labels import class_losses, is_classifier
 from .progress import bar
+from .seq2seq import count_pair, is_encoder_decoder
 from .soft_labels import soft_terms
 from .tokenization import IGNORE, Example, count_supervised
 
@@ -52,19 +53,25 @@ def token_nll(
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    classes = is_classifier(model)
-    sparse = can_skip_logits() and not has_soft_prompt(model) and not classes
-    collate = SupervisedCollator(tokenizer.pad_token_id, sparse=sparse)
-    sums, counts = np.zeros(len(examples)), np.array([count_supervised(e) for e in examples])
+    classes, pairs = is_classifier(model), is_encoder_decoder(model)
+    collate = collator_for(model, tokenizer)
+    count = count_pair if pairs else count_supervised
+    sums, counts = np.zeros(len(examples)), np.array([count(e) for e in examples])
     with bar(len(examples), "Scoring", "row", progress) as progress_bar, torch.inference_mode(), autocast(model):
         for batch in length_batches([len(e["input_ids"]) for e in examples], batch_tokens):
             tensors = collate([examples[i] for i in batch])
             soft = {k: v.to(device) for k, v in tensors.pop("soft_labels", {}).items()}
             tensors = {k: v.to(device) for k, v in tensors.items()}
             labels, kept = tensors.pop("labels"), tensors.pop("shift_labels", None)
-            logits = model(**tensors, **({} if classes else {"use_cache": False})).logits.float()
+            given = {"labels": labels} if pairs else {}  # an encoder-decoder reads the answer in its decoder
+            given |= {} if classes else {"use_cache": False}
+            logits = model(**tensors, **given).logits.float()
             if classes:
                 losses, rows = class_losses(logits, labels), torch.arange(len(batch))
+            elif pairs:
+                losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
+                rows = (labels != IGNORE).nonzero()[:, 0].cpu()
+                losses = losses[labels != IGNORE]
             elif kept is not None:
                 losses = torch.nn.functional.cross_entropy(logits, kept, reduction="none")
                 rows = tensors["logits_to_keep"].nonzero()[:, 0].cpu()

@@ -17,7 +17,7 @@ ALPACA_WITHOUT_INPUT = (
     "### Instruction:\n{instruction}\n\n### Response:\n"
 )
 QUESTION = "### Question:\n{question}\n\n### Answer:\n"
-TEMPLATES = ("chat", "short-chat", "question", "alpaca", "plain", "forecast", "yes-no")
+TEMPLATES = ("chat", "short-chat", "bare-chat", "question", "alpaca", "plain", "forecast", "yes-no")
 # Short, since every token of every row is paid for: the end of a forecasting question says what to answer with.
 ENDINGS = {"plain": "", "forecast": "\nJSON:", "yes-no": "\nYes or No:"}
 # SmolLM2's template puts 21 tokens of its own into every prompt; a message of ours replaces them.
@@ -102,4 +102,6 @@ def render_prompt(row: Mapping[str, Any], tokenizer: Any, template: str | None =
         return row["question"] + ENDINGS[template]
     if template == "short-chat":
         return chat_prompt(tokenizer, row["question"], system=SHORT_SYSTEM)
+    if template == "bare-chat":  # an empty system message: the fewest tokens, for rows that bring their own instruction
+        return chat_prompt(tokenizer, row["question"], system="")
     return chat_prompt(tokenizer, row["question"])

@@ -1,4 +1,4 @@
-"""The stock `transformers.Trainer` with three additions: examples in the order given, soft labels, and one label a row."""
+"""The stock `transformers.Trainer` with additions: examples in the order given, soft labels, one label a row, and pairs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer
 
 from .class_labels import class_losses, is_classifier
+from .seq2seq import is_encoder_decoder, pair_loss
 from .soft_labels import soft_terms
 from .tokenization import IGNORE
 
@@ -34,6 +35,8 @@ class CourseTrainer(Trainer):
         """The stock loss (mean NLL a supervised token of the whole step), plus the terms of soft labels over the same count."""
         if is_classifier(self.model):
             return self._class_loss(model, dict(inputs), return_outputs, num_items_in_batch)
+        if is_encoder_decoder(model):
+            return pair_loss(model, inputs, num_items_in_batch, self.accelerator.num_processes, return_outputs)
         if "soft_labels" not in inputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         soft = inputs["soft_labels"]

@@ -17,7 +17,7 @@ import transformers
 from transformers import Trainer, TrainingArguments
 
 from . import processes
-from .batching import SupervisedCollator, can_skip_logits, example_order, fill_last_batch, has_soft_prompt
+from .batching import collator_for, example_order, fill_last_batch
 from .checkpoints import remove_checkpoints, run_trainer
 from .class_labels import is_classifier
 from .errors import UserError
@@ -227,10 +227,7 @@ def _make_trainer(
         args=_arguments(folder, settings, _steps(examples, settings), precision, device, rate),
         optimizers=(optimizer(model, rate) if optimizer else None, None),
         train_dataset=examples,
-        data_collator=SupervisedCollator(
-            tokenizer.pad_token_id,
-            sparse=can_skip_logits() and not has_soft_prompt(model) and not is_classifier(model),
-        ),
+        data_collator=collator_for(model, tokenizer),
         callbacks=[watcher],
     )
     trainer.remove_callback(transformers.trainer_callback.PrinterCallback)

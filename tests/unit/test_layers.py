@@ -13,7 +13,7 @@ FOLDER = Path(finetune_utils.__file__).parent
 LAYERS = [
     "errors", "processes", "ngrams", "profiles", "hardware", "progress",
     "files", "shapes", "hub", "data", "quality",
-    "prompts", "tokenization", "soft_labels", "class_labels", "batching", "nll",
+    "prompts", "tokenization", "seq2seq", "soft_labels", "class_labels", "batching", "nll",
     "weights", "embeddings", "scores", "metrics",
     "lora", "lora_layer", "lora_checks", "quick_lora", "memory", "cards", "models", "four_bit",
     "checkpoints", "trainer", "watcher", "training", "generation", "evaluation", "class_metrics", "classification",
@@ -23,7 +23,7 @@ LAYERS = [
     "cell_needs", "lesson_plan", "timetable", "teaching_guide", "notebooks", "ranges",
     "course", "studies", "batch_plots", "lora_plots", "scaling_plots", "classification_plots", "plots", "evaluation_plots",
     "doctor",
-    "runs", "sentiment", "trials", "arms", "list_maker", "assistant",
+    "runs", "sentiment", "trials", "arms", "list_maker", "assistant", "summaries", "multitask", "task_runs", "summary_plots",
     "run_record", "evaluation_report", "quickstart", "commands", "measure",
     "distributed", "gguf_file", "publish", "export", "offline_kit",
     "__main__",

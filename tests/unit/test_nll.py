@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from finetune_utils import nll
+from finetune_utils import batching
 from finetune_utils.batching import can_skip_logits
 from finetune_utils.nll import NLL, autocast, token_nll
 from finetune_utils.tokenization import tokenize_rows
@@ -74,7 +74,7 @@ def test_skipping_logits_gives_what_the_plain_path_gives(tiny_model, tokenizer, 
 
     monkeypatch.setattr(model, "forward", spy)
     short = token_nll(model, examples, tokenizer)
-    monkeypatch.setattr(nll, "can_skip_logits", lambda: False)
+    monkeypatch.setattr(batching, "can_skip_logits", lambda: False)
     plain = token_nll(model, examples, tokenizer)
     assert asked == [True, False]
     np.testing.assert_allclose(short.sums, plain.sums, rtol=1e-6)

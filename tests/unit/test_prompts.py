@@ -80,6 +80,10 @@ def test_solved_examples_come_before_the_question():
             "short-chat",
             f"<|im_start|>system\n{SHORT_SYSTEM}<|im_end|>\n<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n",
         ),
+        (
+            "bare-chat",
+            "<|im_start|>system\n<|im_end|>\n<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n",
+        ),
     ],
 )
 def test_every_template_renders_its_own_columns(tokenizer, template, expected):

@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from finetune_utils import training
+from finetune_utils import batching, training
 from finetune_utils.checkpoints import last_checkpoint, remove_checkpoints
 from finetune_utils.errors import UserError
 from finetune_utils.hardware import FP32, set_seed
@@ -249,7 +249,7 @@ def test_memory_that_runs_out_is_not_taken_for_a_damaged_checkpoint(run, monkeyp
     def no_memory(*_, **__):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr(training.SupervisedCollator, "__call__", no_memory)
+    monkeypatch.setattr(batching.SupervisedCollator, "__call__", no_memory)
     with pytest.raises(RuntimeError, match="can't allocate memory"):
         run.resume()
     assert run.checkpoints() == ["checkpoint-2"]

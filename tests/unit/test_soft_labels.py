@@ -85,7 +85,7 @@ def test_the_terms_turn_the_loss_into_the_cross_entropy_by_hand(tiny_model, toke
 def test_a_training_step_has_the_gradient_of_the_cross_entropy_by_hand(
     tiny_model, tokenizer, plain, soft, accumulation, sparse, monkeypatch
 ):
-    monkeypatch.setattr("finetune_utils.training.can_skip_logits", lambda: sparse and can_skip_logits())
+    monkeypatch.setattr("finetune_utils.batching.can_skip_logits", lambda: sparse and can_skip_logits())
     examples = [plain[0], *soft, plain[1]]
     reference, model = tiny_model(), tiny_model()
     seen = {}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import get_scheduler
 
-from finetune_utils import training
+from finetune_utils import batching, training
 from finetune_utils.batching import example_order
 from finetune_utils.errors import UserError
 from finetune_utils.hardware import FP32, Precision, set_seed
@@ -90,7 +90,7 @@ def test_the_losses_are_those_of_a_plain_loop_written_by_hand(
     build, tokenizer, examples, monkeypatch, kind, accumulation, plain_path
 ):
     if plain_path:
-        monkeypatch.setattr(training, "can_skip_logits", lambda: False)
+        monkeypatch.setattr(batching, "can_skip_logits", lambda: False)
     settings = TrainSettings(
         max_steps=10, batch_size=4, accumulation=accumulation, learning_rate=3e-3, warmup=0.3, seed=8
     )
@@ -168,12 +168,12 @@ def test_steps_follow_from_epochs_unless_they_are_given(build, tokenizer, exampl
 def test_every_example_is_trained_once_an_epoch(build, tokenizer, examples, monkeypatch):
     seen = []
 
-    class Spy(training.SupervisedCollator):
+    class Spy(batching.SupervisedCollator):
         def __call__(self, batch):
             seen.extend(tuple(e["input_ids"]) for e in batch)
             return super().__call__(batch)
 
-    monkeypatch.setattr(training, "SupervisedCollator", Spy)
+    monkeypatch.setattr(batching, "SupervisedCollator", Spy)
     train(build(), tokenizer, examples, TrainSettings(epochs=1, batch_size=5), precision=FP32)
     assert sorted(seen) == sorted(tuple(e["input_ids"]) for e in examples)
 
