@@ -56,8 +56,44 @@ def results_table(root: Path = ROOT) -> str:
     return "\n".join(lines) + "\n"
 
 
+# Lesson, what is measured, the baseline's name and key, the key of the fine-tuned model.
+AGAINST_BASELINES = [
+    (
+        "07",
+        "Brier score of win probabilities, a season held out (lower is better)",
+        "Elo",
+        "elo_brier",
+        "yes_no_brier",
+        ".4f",
+    ),
+    ("07", "the same", "home rate", "home_rate_brier", "yes_no_brier", ".4f"),
+    ("08", "macro-F1 of sentiment on held-out posts", "word counts", "tfidf_f1", "lora_f1", ".2f"),
+    ("08", "the same", "frozen features", "frozen_f1", "lora_f1", ".2f"),
+    ("09", "ROUGE-L of dialogue summaries", "first two turns", "rouge_l_first_turns", "rouge_l_tuned", ".2f"),
+    ("09", "the same", "few-shot", "rouge_l_few_shot", "rouge_l_tuned", ".2f"),
+]
+
+
+def baselines_table(root: Path = ROOT) -> str:
+    """What the later lessons reach, each beside a baseline that costs less, from the stored cpu run.
+
+    Raises:
+        UserError: a figure is not stored.
+    """
+    lessons = read_json(results_path("cpu", root)).get("lessons", {})
+    lines = ["| lesson | what | baseline | its score | fine-tuned |", "|---|---|---|---|---|"]
+    for number, what, name, before, after, style in AGAINST_BASELINES:
+        values: dict[str, Any] = lessons.get(f"lesson{number}", {}).get("values", {})
+        if before not in values or after not in values:
+            raise UserError(
+                f"README.md: lesson{number} has no stored {before} and {after}; run `make notebooks` first."
+            )
+        lines.append(f"| {number} | {what} | {name} | {values[before]:{style}} | {values[after]:{style}} |")
+    return "\n".join(lines) + "\n"
+
+
 Tables = Mapping[str, Callable[[Path], str]]
-README_TABLES: Tables = {"lessons": lesson_map, "results": results_table}
+README_TABLES: Tables = {"lessons": lesson_map, "results": results_table, "baselines": baselines_table}
 
 
 def fill_readme(text: str, root: Path = ROOT, tables: Tables = README_TABLES, name: str = "README.md") -> str:

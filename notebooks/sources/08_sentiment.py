@@ -4,6 +4,23 @@
 #     minutes: {smoke: 1, cpu: 5, gpu: 5}
 #     needs: the model (fetched once), about 4 GB of free memory
 #     data: [tweets.jsonl]
+#     teaching:
+#       waits: [Fine-tune with LoRA, "The test, once"]
+#       skippable:
+#         - The same code on models from the hub
+#         - "Which learning rate?"
+#         - When one class is rare
+#       watch:
+#         tfidf_f1: macro-F1 on test posts, word counts
+#         few_shot_f1: the same, few-shot prompt
+#         lora_vs_frozen: macro-F1, LoRA minus frozen features
+#         leak_by_row: score that a split by row promises
+#         leak_by_post: the same, split by post
+#       mistakes:
+#         - "Accuracy is reported where classes are uneven. A program that says one label always looks good; macro-F1 shows it (exercise 08.1)."
+#         - "The pad id is wrong. Nothing fails, and the head reads padding instead of the last token (exercise 08.2)."
+#         - "Fine-tuning is compared with nothing, or with a prompt alone. The frozen features are the baseline to beat, row by row on the same posts."
+#         - "Copies of a post are split by row. Put all copies on one side, or the score pays for recognizing them (exercise 08.4)."
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
 # ---
 

@@ -48,6 +48,23 @@ def test_a_missing_value_and_an_unknown_table_are_told(root):
         fill_readme("<!-- begin weather -->\n<!-- end weather -->\n", root)
 
 
-def test_the_readme_has_both_tables():
+def test_baselines_stand_beside_what_training_reached(root):
+    path = root / "notebooks" / "results" / "cpu.json"
+    text = "<!-- begin baselines -->\n<!-- end baselines -->\n"
+    with pytest.raises(UserError, match="lesson07 has no stored elo_brier and yes_no_brier"):
+        fill_readme(text, root)
+    update_lesson(
+        path, "cpu", "lesson07", {"values": {"elo_brier": 0.2222, "home_rate_brier": 0.3, "yes_no_brier": 0.2345}}
+    )
+    update_lesson(path, "cpu", "lesson08", {"values": {"tfidf_f1": 0.41, "frozen_f1": 0.62, "lora_f1": 0.73}})
+    scores = {"rouge_l_first_turns": 0.17, "rouge_l_few_shot": 0.19, "rouge_l_tuned": 0.29}
+    update_lesson(path, "cpu", "lesson09", {"values": scores})
+    filled = fill_readme(text, root)
+    assert "| Elo | 0.2222 | 0.2345 |" in filled
+    assert "| frozen features | 0.62 | 0.73 |" in filled
+    assert "| few-shot | 0.19 | 0.29 |" in filled
+
+
+def test_the_readme_has_all_tables():
     names = [match[2] for match in BLOCK.finditer((ROOT / "README.md").read_text(encoding="utf-8"))]
-    assert names == ["lessons", "results"]
+    assert names == ["lessons", "results", "baselines"]
