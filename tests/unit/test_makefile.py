@@ -93,7 +93,7 @@ def test_a_failing_course_fails_make(clone):
 
 def test_tests_are_one_call_of_pytest(clone):
     code, calls = clone.make("test")
-    assert (code, calls[-1]) == (0, "-m pytest tests/unit tests/notebooks")
+    assert (code, calls[-1]) == (0, "-m pytest -n 2 --dist worksteal tests/unit tests/notebooks")
     assert sum("pytest" in call for call in calls) == 1
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from finetune_utils.ranges import range_of, seeds_for
+from finetune_utils.ranges import MEMORY, range_of, seeds_for
 from finetune_utils.results import ROOT, read_json, results_path
 
 
@@ -17,6 +17,14 @@ def test_a_range_holds_what_was_seen_and_a_margin_of_its_span():
 def test_a_single_value_still_gets_a_margin():
     assert range_of([50.0]) == pytest.approx((49.0, 51.0))
     assert range_of([0.0]) == pytest.approx((-0.01, 0.01))
+
+
+def test_measured_memory_may_move_more_than_other_values():
+    stored = read_json(results_path("cpu", ROOT))["lessons"]
+    for lesson in ("lesson04", "lesson06"):
+        value, (low, high) = stored[lesson]["values"]["memory_error"], stored[lesson]["ranges"]["memory_error"]
+        assert (low, high) == pytest.approx((value - MEMORY, value + MEMORY), abs=1e-4)
+    assert range_of([0.04], MEMORY) == pytest.approx((-0.06, 0.14))
 
 
 def test_a_truth_value_has_no_margin():
