@@ -150,9 +150,8 @@ from finetune_utils.generation import fast_copy
 
 untuned = fast_copy(model)
 texts = ["Dear Ruth, your parcel came on Thursday", "How do I fine-tune a language model?", "What is the capital of France?"]
-length = min(36, profile.max_new_tokens)
-raw = generate(untuned, tokenizer, texts, length)
-chat = generate(untuned, tokenizer, [chat_prompt(tokenizer, text) for text in texts], length)
+raw = generate(untuned, tokenizer, texts, max_new_tokens=36)
+chat = generate(untuned, tokenizer, [chat_prompt(tokenizer, text) for text in texts], max_new_tokens=36)
 table = [
     {"text": text, "continued as raw text": left or "(it stops at once)", "asked through the template": right}
     for text, left, right in zip(texts, raw, chat, strict=True)
