@@ -368,9 +368,10 @@ if rates:
     best_row = min(lora_rows, key=lambda row: row["dev_loss"])
     picked = {row["rate"]: row for row in (lora_rows[0], best_row, lora_rows[-1])}
     classification_plots.train_and_dev_loss({f"LoRA, rate {rate:g}": row for rate, row in picked.items()})
-    same = next((row for row in lora_rows if row["rate"] == RATE), best_row)
     random_row = next(row for row in rates["rows"] if row["arm"] == "random")
-    print(f"head from words, rate {random_row['rate']:g}: dev loss {same['dev_loss']:.2f}; head at random: {random_row['dev_loss']:.2f}")
+    partner = next(row for row in lora_rows if row["rate"] == random_row["rate"])
+    print(f"rate {random_row['rate']:g}: dev loss {partner['dev_loss']:.2f} with a head from words, {random_row['dev_loss']:.2f} with one at random")
+    same = next((row for row in lora_rows if row["rate"] == RATE), best_row)
     print(f"rate {RATE:g}: stored dev loss {same['dev_loss']:.2f}, yours above {lora_losses['dev'][-1]:.2f}")
 
 # %% [markdown]

@@ -6,10 +6,10 @@ from typing import Any
 from finetune_utils import hardware
 from finetune_utils.class_metrics import macro_f1_interval
 from finetune_utils.classification import LABELS
-from finetune_utils.sentiment import BATCH, EPOCHS, RANK, RATE, WORDS, loss_by_epoch, numbers, posts, predict, train_arm
+from finetune_utils.sentiment import BATCH, EPOCHS, RANK, WORDS, loss_by_epoch, numbers, posts, predict, train_arm
 from finetune_utils.studies import store_study
 
-RATES = {"lora": (5e-5, 2e-4, 5e-4, 2e-3), "random": (RATE,), "full": (5e-6, 2e-5, 1e-4)}
+RATES = {"lora": (5e-5, 2e-4, 5e-4, 2e-3), "random": (5e-4,), "full": (5e-6, 2e-5, 1e-4)}
 TINY = {
     "model": "tiny",
     "rates": {"lora": (1e-3, 1e-2), "random": (1e-3,), "full": (1e-3,)},
