@@ -72,16 +72,16 @@ def task_board(rows: Sequence[Mapping[str, Any]]) -> None:
     figure, ax = new_figure(width=8, height=0.5 * len(rows) + 1.3)
     ax.grid(False)
     tint = np.array([[_gain(row, column, rows) for column in BOARD] for row in rows])
-    ax.imshow(
-        np.round(3 * tint) / 3, cmap="RdBu", vmin=-2, vmax=2, aspect="auto"
-    )  # few tones survive the small palette
+    tint = np.round(3 * tint) / 3  # few tones survive the small palette
+    ax.imshow(tint, cmap="RdBu", vmin=-1.3, vmax=1.3, aspect="auto")
     ax.spines[["left", "bottom"]].set_visible(False)
     for y, row in enumerate(rows):
         for x, (key, _, form, _, task) in enumerate(BOARD):
             text, low, high = form.format(row[key]), row[f"{key}_change_low"], row[f"{key}_change_high"]
             if row["trained"]:
                 text += f"  ({row[f'{key}_change']:+.2f}{'*' if low > 0 or high < 0 else ''})"
-            ax.text(x, y, text, ha="center", va="center", fontsize=9)
+            ink = "white" if abs(tint[y, x]) > 0.9 else "black"
+            ax.text(x, y, text, ha="center", va="center", fontsize=9, color=ink)
             if task in row["trained"]:
                 ax.add_patch(Rectangle((x - 0.48, y - 0.45), 0.96, 0.9, fill=False, edgecolor="black", linewidth=1.6))
     ax.set_xticks(range(len(BOARD)), [title for _, title, *_ in BOARD])

@@ -562,7 +562,7 @@ course.check_run(
 #
 # * The posts are invented, hard on purpose, and labeled by one hand. Real posts are more, easier, and noisier.
 # * A few hundred training posts favor small tools. With thousands, the order of the ladder can change.
-# * One seed. Another order of the posts moves macro-F1 by several hundredths, and no interval here contains that.
+# * One seed. Another order of the posts gives another classifier, and no interval here contains that.
 # * The label words and the prompt were not searched. Another wording can lift the prompt's score, and a larger model lifts it more.
 # * With so few dev posts, choices among close settings are little better than a draw.
 #

@@ -387,6 +387,9 @@ for run, told in {"mixed": "mixed, equal", "by_size": "mixed, by size", "long": 
 # On neutral text the specialists changed by {{study.mixed_training.summaries_neutral_nll_change:+.3f}} (summaries), {{study.mixed_training.questions_neutral_nll_change:+.3f}} (questions) and
 # {{study.mixed_training.sentiment_neutral_nll_change:+.3f}} (sentiment) nats per token, the equal mix by {{study.mixed_training.mixed_neutral_nll_change:+.3f}}, the long one by {{study.mixed_training.long_neutral_nll_change:+.3f}}.
 #
+# The run on sentiment alone had a ROUGE-L of {{study.mixed_training.sentiment_rouge_l:.3f}} on summaries, {{study.mixed_training.untuned_rouge_l:.3f}} before: a model that was taught to answer in one word
+# forgets how to write. And no mix of this size got better at sentiment than the untuned model by more than its interval.
+#
 # One stored row you have made again: "summaries only" is the model you trained above. (On `cpu`. Other profiles have another model or other sizes, and so other numbers.)
 
 # %%
