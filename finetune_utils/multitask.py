@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from .batching import example_order, length_batches
+from .classification import LABELS
 from .data import load_rows, split_by_group
 from .errors import UserError
 from .evaluation import Interval, mean_difference, nll_difference
@@ -26,7 +27,6 @@ from .trials import per_fact
 
 SUMMARIES, QUESTIONS, SENTIMENT = "summaries", "questions", "sentiment"
 TASKS = (SUMMARIES, QUESTIONS, SENTIMENT)
-LABELS = ("negative", "neutral", "positive")
 POSTS = {"train": 400, "dev": 60, "test": 180}
 MOOD_WORDINGS = (
     "Is the mood of this post negative, neutral or positive?",

@@ -31,7 +31,7 @@ from .multitask import (
     task_changes,
     three_tasks,
 )
-from .summaries import summarize, train_long_rows
+from .summaries import MAX_TOKENS, summarize, train_long_rows
 from .training import TrainResult, TrainSettings
 
 DATA = ("dialogues.jsonl", "course_qa.jsonl", "tweets.jsonl", "neutral_text.txt")
@@ -79,7 +79,7 @@ class Sizes:
     seed: int = 0
     tests: Mapping[str, int] = field(default_factory=lambda: dict(TESTS))
     windows: int = WINDOWS
-    max_new_tokens: int = 60
+    max_new_tokens: int = MAX_TOKENS
 
 
 def summary_settings(sizes: Sizes) -> TrainSettings:

@@ -35,7 +35,7 @@ class CourseTrainer(Trainer):
         """The stock loss (mean NLL a supervised token of the whole step), plus the terms of soft labels over the same count."""
         if is_classifier(self.model):
             return self._class_loss(model, dict(inputs), return_outputs, num_items_in_batch)
-        if is_encoder_decoder(model):
+        if is_encoder_decoder(self.model):  # `model` may be wrapped for several processes
             return pair_loss(model, inputs, num_items_in_batch, self.accelerator.num_processes, return_outputs)
         if "soft_labels" not in inputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)

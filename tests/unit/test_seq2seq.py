@@ -1,6 +1,7 @@
 """Encoder-decoders: pairs that end, two lengths of padding, a loss that counts tokens; a tiny T5 trains, scores, answers."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from finetune_utils.nll import token_nll
 from finetune_utils.seq2seq import PairCollator, count_pair, encode_pairs, is_encoder_decoder, pair_loss
 from finetune_utils.summaries import with_wordings
 from finetune_utils.tokenization import IGNORE
+from finetune_utils.trainer import CourseTrainer
 from finetune_utils.training import TrainSettings, train
 
 ROWS = [
@@ -90,6 +92,23 @@ def test_accumulated_losses_weigh_every_token_alike(t5, tokenizer):
     assert torch.isclose(parts, whole, atol=1e-5)
     assert not torch.isclose(means, whole, atol=1e-4)
     assert torch.isclose(whole, model(**collate(examples)).loss, atol=1e-5)
+
+
+def test_a_model_wrapped_for_several_processes_gets_the_loss_of_pairs(t5, tokenizer):
+    model = t5()
+
+    class Wrapped(torch.nn.Module):
+        """Like DistributedDataParallel: passes calls on and has no `config`."""
+
+        def forward(self, **inputs):
+            return model(**inputs)
+
+    trainer = CourseTrainer.__new__(CourseTrainer)
+    trainer.model, trainer.accelerator = model, SimpleNamespace(num_processes=2)
+    end = tokenizer.eos_token_id
+    batch = PairCollator(tokenizer.pad_token_id)([{"input_ids": [21, 22, end], "labels": [23, 24, 25, end]}])
+    loss = trainer.compute_loss(Wrapped(), batch, num_items_in_batch=16)
+    assert loss.item() == pytest.approx(pair_loss(model, batch, None).item() * 4 * 2 / 16)
 
 
 def test_the_score_of_a_row_does_not_depend_on_its_batch(t5, tokenizer):
