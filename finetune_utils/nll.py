@@ -14,7 +14,7 @@ import torch
 from .batching import collator_for, length_batches
 from .class_labels import class_losses, is_classifier
 from .progress import bar
-from .seq2seq import count_pair, is_encoder_decoder
+from .seq2seq import count_pair, is_encoder_decoder, pair_losses
 from .soft_labels import soft_terms
 from .tokenization import IGNORE, Example, count_supervised
 
@@ -69,9 +69,7 @@ def token_nll(
             if classes:
                 losses, rows = class_losses(logits, labels), torch.arange(len(batch))
             elif pairs:
-                losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
-                rows = (labels != IGNORE).nonzero()[:, 0].cpu()
-                losses = losses[labels != IGNORE]
+                losses, rows = pair_losses(logits, labels), (labels != IGNORE).nonzero()[:, 0].cpu()
             elif kept is not None:
                 losses = torch.nn.functional.cross_entropy(logits, kept, reduction="none")
                 rows = tensors["logits_to_keep"].nonzero()[:, 0].cpu()

@@ -74,21 +74,11 @@ class PairCollator:
         return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows])
 
 
-def pair_loss(
-    model: Any,
-    inputs: Mapping[str, Any],
-    tokens: torch.Tensor | int | None,
-    processes: int = 1,
-    with_outputs: bool = False,
-) -> Any:
-    """Mean NLL a token of the whole step: the sum over this batch divided by `tokens`, the count in all its batches.
+def pair_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of every token of the answers in nats, shape (supervised tokens,), row by row, computed in float32.
 
-    The model's own loss is the mean of one batch. Accumulated over batches of unequal length it would weigh the
-    tokens of short batches more.
+    `logits`: (rows, length, vocabulary); `labels`: (rows, length), not shifted. The model's own loss is the mean of one
+    batch: accumulated over batches of unequal length it would weigh the tokens of short batches more.
     """
-    labels = inputs["labels"]
-    outputs = model(**{name: value for name, value in inputs.items() if name != "labels"}, labels=labels)
-    logits = outputs.logits.float().flatten(0, 1)
-    total = torch.nn.functional.cross_entropy(logits, labels.flatten(), ignore_index=IGNORE, reduction="sum")
-    loss = total * processes / tokens if tokens is not None else total / (labels != IGNORE).sum()
-    return (loss, outputs) if with_outputs else loss
+    kept = labels != IGNORE
+    return torch.nn.functional.cross_entropy(logits[kept].float(), labels[kept], reduction="none")

@@ -10,7 +10,7 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer
 
 from .class_labels import class_losses, is_classifier
-from .seq2seq import is_encoder_decoder, pair_loss
+from .seq2seq import is_encoder_decoder, pair_losses
 from .soft_labels import soft_terms
 from .tokenization import IGNORE
 
@@ -33,33 +33,32 @@ class CourseTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """The stock loss (mean NLL a supervised token of the whole step), plus the terms of soft labels over the same count."""
-        if is_classifier(self.model):
-            return self._class_loss(model, dict(inputs), return_outputs, num_items_in_batch)
-        if is_encoder_decoder(self.model):  # `model` may be wrapped for several processes
-            return pair_loss(model, inputs, num_items_in_batch, self.accelerator.num_processes, return_outputs)
+        if is_classifier(self.model) or is_encoder_decoder(self.model):  # `model` may be wrapped for several processes
+            return self._own_loss(model, inputs, return_outputs, num_items_in_batch)
         if "soft_labels" not in inputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         soft = inputs["soft_labels"]
         inputs = {name: value for name, value in inputs.items() if name != "soft_labels"}
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
-        if num_items_in_batch is None:
-            share = 1 / (inputs["labels"][:, 1:] != IGNORE).sum()
-        else:  # the stock loss was multiplied likewise: processes average their gradients
-            share = self.accelerator.num_processes / num_items_in_batch
-        loss = loss + soft_terms(outputs.logits, soft).sum() * share
+        loss = loss + soft_terms(outputs.logits, soft).sum() * self._share(inputs["labels"][:, 1:], num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
-    def _class_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool, num_items_in_batch: torch.Tensor | int | None
-    ) -> Any:
-        """Mean NLL a row of the whole step. The models' own loss averages every forward pass by itself, so that with
+    def _own_loss(self, model: Any, inputs: Any, return_outputs: bool, count: torch.Tensor | int | None) -> Any:
+        """Mean NLL a label of the whole step, for heads whose own loss averages every forward pass by itself: with
         accumulation the Trainer, which expects a sum over the step's count, would take the sum of the means."""
-        labels = inputs.pop("labels")
-        outputs = model(**inputs)
-        losses = class_losses(outputs.logits, labels)
-        if num_items_in_batch is None:
-            share = 1 / (labels != IGNORE).sum()
-        else:  # multiplied like the stock loss: processes average their gradients
-            share = self.accelerator.num_processes / num_items_in_batch
-        loss = losses.sum() * share
+        labels = inputs["labels"]
+        given = {name: value for name, value in inputs.items() if name != "labels"}
+        if is_classifier(self.model):
+            outputs = model(**given)
+            losses = class_losses(outputs.logits, labels)
+        else:  # the decoder reads the answer
+            outputs = model(**given, labels=labels)
+            losses = pair_losses(outputs.logits, labels)
+        loss = losses.sum() * self._share(labels, count)
         return (loss, outputs) if return_outputs else loss
+
+    def _share(self, labels: torch.Tensor, count: torch.Tensor | int | None) -> Any:
+        """What a sum of losses is multiplied by: one over the labels of the whole step (`count`), or of this batch alone."""
+        if count is None:
+            return 1 / (labels != IGNORE).sum()
+        return self.accelerator.num_processes / count  # processes average their gradients

@@ -15,7 +15,7 @@ from finetune_utils.hardware import FP32
 from finetune_utils.lora import add_lora
 from finetune_utils.models import load_seq2seq
 from finetune_utils.nll import token_nll
-from finetune_utils.seq2seq import PairCollator, count_pair, encode_pairs, is_encoder_decoder, pair_loss
+from finetune_utils.seq2seq import PairCollator, count_pair, encode_pairs, is_encoder_decoder
 from finetune_utils.summaries import with_wordings
 from finetune_utils.tokenization import IGNORE
 from finetune_utils.trainer import CourseTrainer
@@ -82,13 +82,21 @@ def test_the_kind_of_model_decides_the_collator(t5, tiny_model, tokenizer):
     assert add_lora(tiny_model(), rank=2, precision=FP32).active_peft_config.task_type == "CAUSAL_LM"
 
 
+def trainer_of(model, processes=1):
+    """A trainer with only what its loss needs."""
+    trainer = CourseTrainer.__new__(CourseTrainer)
+    trainer.model, trainer.accelerator = model, SimpleNamespace(num_processes=processes)
+    return trainer
+
+
 def test_accumulated_losses_weigh_every_token_alike(t5, tokenizer):
     model, examples = t5(), encode_pairs(ROWS, tokenizer)
     collate, counts = PairCollator(tokenizer.pad_token_id), [count_pair(e) for e in examples]
     assert len(set(counts)) > 2
-    whole = pair_loss(model, collate(examples), None)
-    parts = sum(pair_loss(model, collate([example]), sum(counts)) for example in examples)
-    means = sum(pair_loss(model, collate([example]), None) for example in examples) / len(examples)
+    trainer = trainer_of(model)
+    whole = trainer.compute_loss(model, collate(examples))
+    parts = sum(trainer.compute_loss(model, collate([e]), num_items_in_batch=sum(counts)) for e in examples)
+    means = sum(trainer.compute_loss(model, collate([e])) for e in examples) / len(examples)
     assert torch.isclose(parts, whole, atol=1e-5)
     assert not torch.isclose(means, whole, atol=1e-4)
     assert torch.isclose(whole, model(**collate(examples)).loss, atol=1e-5)
@@ -103,12 +111,10 @@ def test_a_model_wrapped_for_several_processes_gets_the_loss_of_pairs(t5, tokeni
         def forward(self, **inputs):
             return model(**inputs)
 
-    trainer = CourseTrainer.__new__(CourseTrainer)
-    trainer.model, trainer.accelerator = model, SimpleNamespace(num_processes=2)
     end = tokenizer.eos_token_id
     batch = PairCollator(tokenizer.pad_token_id)([{"input_ids": [21, 22, end], "labels": [23, 24, 25, end]}])
-    loss = trainer.compute_loss(Wrapped(), batch, num_items_in_batch=16)
-    assert loss.item() == pytest.approx(pair_loss(model, batch, None).item() * 4 * 2 / 16)
+    loss = trainer_of(model, processes=2).compute_loss(Wrapped(), batch, num_items_in_batch=16)
+    assert loss.item() == pytest.approx(model(**batch).loss.item() * 4 * 2 / 16)
 
 
 def test_the_score_of_a_row_does_not_depend_on_its_batch(t5, tokenizer):
