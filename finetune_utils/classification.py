@@ -13,9 +13,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from .batching import SupervisedCollator, length_batches
 from .class_labels import class_example, is_classifier
-from .errors import UserError, out_of_memory
+from .errors import UserError
 from .hardware import cast_weights, choose_device
-from .models import DEFAULT_MODEL, load_model
+from .models import DEFAULT_MODEL, load_model, reading
 from .nll import autocast
 from .soft_labels import choice_tokens
 from .tokenization import Example
@@ -70,20 +70,17 @@ def _load(name: str, options: dict[str, Any], dtype: torch.dtype, say: Callable[
             f"Unknown model {name!r}: use {DEFAULT_MODEL}, minilm, a folder that holds a model, or a hub id such as "
             "openai-community/gpt2."
         )
-    try:
+
+    def load() -> tuple[Any, Any]:
+        """Model and tokenizer of `source`."""
         if AutoConfig.from_pretrained(source, trust_remote_code=False).is_encoder_decoder:
             raise UserError.at(source, found="an encoder-decoder model", expected="a decoder or an encoder")
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            source, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
-        )
-    except Exception as error:  # readers and the hub client raise a dozen unrelated kinds
-        if out_of_memory(error) or isinstance(error, UserError):
-            raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        do = f"check the name and the network, or use {DEFAULT_MODEL}, which needs no hub"
-        raise UserError(f"{name}: cannot be loaded as a classifier ({reason}); {do}.") from error
-    return model, tokenizer
+        more = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False, **options}
+        return AutoModelForSequenceClassification.from_pretrained(source, **more), tokenizer
+
+    do = f"check the name and the network, or use {DEFAULT_MODEL}, which needs no hub"
+    return reading(load, f"{name} as a classifier", do)
 
 
 def _tiny(options: dict[str, Any]) -> tuple[Any, Any]:

@@ -81,14 +81,17 @@ def load_seq2seq(
     folder = Path(name).is_dir()
     if folder:
         _check_folder(Path(name))
-    reading: Callable[[Callable[[], Any]], Any]
-    reading = (lambda load: _reading(load, name)) if folder else (lambda load: _from_hub(name, load))
-    config = reading(lambda: AutoConfig.from_pretrained(name, trust_remote_code=False))
+
+    def read(load: Callable[[], Any]) -> Any:
+        """What `load` gives, or one line about a folder or the hub."""
+        return reading(load, name) if folder else _from_hub(name, load)
+
+    config = read(lambda: AutoConfig.from_pretrained(name, trust_remote_code=False))
     if not config.is_encoder_decoder:
         raise UserError.at(name, found=f"a model of type {config.model_type}", expected="an encoder-decoder such as T5")
     options = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
-    model = reading(lambda: AutoModelForSeq2SeqLM.from_pretrained(name, **options))
-    tokenizer = reading(lambda: AutoTokenizer.from_pretrained(name, trust_remote_code=False))
+    model = read(lambda: AutoModelForSeq2SeqLM.from_pretrained(name, **options))
+    tokenizer = read(lambda: AutoTokenizer.from_pretrained(name, trust_remote_code=False))
     say(f"Model {Path(name).name if folder else name}: an encoder-decoder from {'a folder' if folder else 'the hub'}.")
     return model.to(device or choose_device()).eval(), tokenizer
 
@@ -141,12 +144,12 @@ def _from_adapter(
     _check_weights(folder, "adapter_model.safetensors")
     model, tokenizer = load_model(base_of_adapter(folder), dtype, device, say)
     say(f"Adapter: from the folder {folder}.")
-    return _reading(lambda: attach_adapter(model, folder), str(folder)), tokenizer
+    return reading(lambda: attach_adapter(model, folder), str(folder)), tokenizer
 
 
 def _from_folder(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     _check_folder(folder)
-    return _reading(lambda: _causal_model(folder, dtype), str(folder)), _tokenizer_in(folder)
+    return reading(lambda: _causal_model(folder, dtype), str(folder)), _tokenizer_in(folder)
 
 
 def _check_folder(folder: Path) -> None:
@@ -172,11 +175,15 @@ def _causal_model(name: str | Path, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def _tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
-    return _reading(lambda: AutoTokenizer.from_pretrained(folder, trust_remote_code=False), str(folder))
+    return reading(lambda: AutoTokenizer.from_pretrained(folder, trust_remote_code=False), str(folder))
 
 
-def _reading(load: Callable[[], Any], name: str, do: str = "save or download it again") -> Any:
-    """Run `load`, turning a library's traceback about unreadable files into one line."""
+def reading(load: Callable[[], Any], name: str, do: str = "save or download it again") -> Any:
+    """Run `load`, turning a library's traceback about unreadable files into one line.
+
+    Raises:
+        UserError: what could not be read, the library's reason, and `do`. Lack of memory is passed on as it is.
+    """
     try:
         return load()
     except Exception as error:  # readers and the hub client raise a dozen unrelated kinds
@@ -197,7 +204,7 @@ def _from_hub(name: str, load: Callable[[], Any]) -> Any:
             "hub id such as openai-community/gpt2."
         )
     do = f"check the name and the network, give a local folder, or use {DEFAULT_MODEL}, which needs no hub"
-    return _reading(load, f"The hub's model {name}", do)
+    return reading(load, f"The hub's model {name}", do)
 
 
 def _tiny(dtype: torch.dtype, say: Callable[[str], None]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -46,14 +46,19 @@ def results_table(root: Path = ROOT) -> str:
     Raises:
         UserError: a figure is not stored.
     """
-    lessons = read_json(results_path("cpu", root)).get("lessons", {})
     lines = ["| what | untuned | tuned |", "|---|---|---|"]
     for what, lesson, before, after, style in RESULTS:
-        values: dict[str, Any] = lessons.get(lesson, {}).get("values", {})
-        if before not in values or after not in values:
-            raise UserError(f"README.md: {lesson} has no stored {before} and {after}; run `make notebooks` first.")
-        lines.append(f"| {what} | {values[before]:{style}} | {values[after]:{style}} |")
+        old, new = _pair(lesson, before, after, style, root)
+        lines.append(f"| {what} | {old} | {new} |")
     return "\n".join(lines) + "\n"
+
+
+def _pair(lesson: str, before: str, after: str, style: str, root: Path) -> tuple[str, str]:
+    """Two stored values of a lesson as they are printed."""
+    values: dict[str, Any] = read_json(results_path("cpu", root)).get("lessons", {}).get(lesson, {}).get("values", {})
+    if before not in values or after not in values:
+        raise UserError(f"README.md: {lesson} has no stored {before} and {after}; run `make notebooks` first.")
+    return f"{values[before]:{style}}", f"{values[after]:{style}}"
 
 
 # Lesson, what is measured, the baseline's name and key, the key of the fine-tuned model.
@@ -80,15 +85,10 @@ def baselines_table(root: Path = ROOT) -> str:
     Raises:
         UserError: a figure is not stored.
     """
-    lessons = read_json(results_path("cpu", root)).get("lessons", {})
     lines = ["| lesson | what | baseline | its score | fine-tuned |", "|---|---|---|---|---|"]
     for number, what, name, before, after, style in AGAINST_BASELINES:
-        values: dict[str, Any] = lessons.get(f"lesson{number}", {}).get("values", {})
-        if before not in values or after not in values:
-            raise UserError(
-                f"README.md: lesson{number} has no stored {before} and {after}; run `make notebooks` first."
-            )
-        lines.append(f"| {number} | {what} | {name} | {values[before]:{style}} | {values[after]:{style}} |")
+        score, reached = _pair(f"lesson{number}", before, after, style, root)
+        lines.append(f"| {number} | {what} | {name} | {score} | {reached} |")
     return "\n".join(lines) + "\n"
 
 

@@ -175,7 +175,7 @@ def test_what_cannot_be_loaded_is_told_in_a_line(folders, tmp_path):
     with pytest.raises(UserError, match="Unknown model 'nonsense'"):
         load_classifier("nonsense", **QUIET)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="cannot be loaded as a classifier"):
+    with pytest.raises(UserError, match="as a classifier: cannot be loaded"):
         load_classifier(str(tmp_path / "empty"), **QUIET)
     t5 = transformers.T5Config(vocab_size=50, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
     transformers.T5ForConditionalGeneration(t5).save_pretrained(tmp_path / "t5")
