@@ -412,11 +412,12 @@ course.show_table(table, caption="Stored: accuracy on test posts, by the wording
 
 # %% [markdown]
 # Trained in one wording, the model got {{study.mixed_training.one_known_wording:.0%}} in that wording and {{study.mixed_training.one_new_wording:.0%}} in the new one. Trained in five, it got
-# {{study.mixed_training.sentiment_known_wording:.0%}} and {{study.mixed_training.sentiment_new_wording:.0%}}. Hold the intervals together before you believe a difference.
+# {{study.mixed_training.sentiment_known_wording:.0%}} and {{study.mixed_training.sentiment_new_wording:.0%}}. Hold the intervals together. In the
+# known wording they do not touch: with so few posts, variety cost accuracy. In the new wording they overlap: that variety helps there is not shown.
 #
 # ## What FLAN did
 #
-# FLAN is this idea at full size. The Flan collection of 2022 gathered `473` data sets in `146` kinds of tasks: questions, summaries, sentiment, translation, reasoning and more. Every data set was hydrated with
+# FLAN is this idea at full size. The Flan collection of 2022 gathered `473` data sets in `146` kinds of tasks: questions, summaries, sentiment, translation, reasoning and more. Every data set was written out in
 # several templates, with and without solved examples in the prompt, some with the steps of reasoning. Large sets were capped so that they could not crowd out small ones. T5, trained on the mix, became FLAN-T5. It follows
 # instructions for tasks that were not in the mix.
 #
