@@ -11,20 +11,17 @@ from .sources import find_lessons
 
 # Other processors and library versions round differently; a run may differ by so much without being wrong.
 RELATIVE, ABSOLUTE = 0.02, 0.01
-# How far measured memory is from its estimate depends on the allocator and on what else a process loaded: two runs on one
-# machine differed by 0.016. The estimate is called good within 0.25.
-MEMORY = 0.1
 
 
-def range_of(values: Sequence[float], least: float = ABSOLUTE) -> tuple[float, float]:
+def range_of(values: Sequence[float]) -> tuple[float, float]:
     """The range in which another seed should fall: the values seen, widened by their span on both sides.
 
-    Three runs show about half of the spread that many runs would. The margin is never below 2 % or `least`.
+    Three runs show about half of the spread that many runs would. The margin is never below 2 % or 0.01.
     """
     low, high = min(values), max(values)
     if all(isinstance(value, bool) for value in values):
         return float(low), float(high)
-    margin = max(high - low, RELATIVE * max(abs(low), abs(high)), least)
+    margin = max(high - low, RELATIVE * max(abs(low), abs(high)), ABSOLUTE)
     return low - margin, high + margin
 
 
@@ -45,21 +42,22 @@ def compute_ranges(lessons: Sequence[str] = (), profile: str = "cpu", root: Path
         for name, value in values.items():
             if value is None or name.endswith(("_seconds", "_speed")):
                 continue
-            least = MEMORY if name.endswith("memory_error") else ABSOLUTE
-            ranges[name] = range_of([value, *seeds.get(name, [])], least)
+            ranges[name] = range_of([value, *seeds.get(name, [])])
         save_ranges(profile, lesson.key, ranges, root)
         print(f"{lesson.name}: {len(ranges)} ranges")
 
 
 def seeds_for(lesson: str, root: Path = ROOT) -> Mapping[str, list[float]]:
-    """What other seeds measured, by name: the rows of every stored study that names `lesson` in its settings.
+    """What other runs measured, by name: the rows of every stored study that names `lesson` in its settings, as the
+    `lesson` of its seeds and controls or among those that it `repeats_of`.
 
     Rows with a `control` are left out: they are runs that went wrong on purpose.
     """
     found: dict[str, list[float]] = {}
     for path in sorted((root / "notebooks" / "studies").glob("*.json")):
         study = read_json(path)
-        if study.get("settings", {}).get("lesson") != lesson:
+        settings = study.get("settings", {})
+        if lesson not in (settings.get("lesson"), *settings.get("repeats_of", ())):
             continue
         for row in study["rows"]:
             if not row.get("control"):
