@@ -74,23 +74,17 @@ def train_and_dev_loss(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> N
     top = 1.08 * max(max(*run["train"], *run["dev"]) for run in curves.values())
     told = []
     for number, (ax, (name, run)) in enumerate(zip([axes] if len(curves) == 1 else axes, curves.items(), strict=True)):
-        ax.axhline(np.log(3), color=CONTEXT, linestyle=":", linewidth=1)
-        ax.plot(run["epoch"], run["train"], "s--", color=BEFORE, markersize=4)
-        ax.plot(run["epoch"], run["dev"], "o-", color=AFTER, markersize=4)
+        ax.axhline(np.log(3), color=CONTEXT, linestyle=":", linewidth=1, label="guessing")
+        ax.plot(run["epoch"], run["train"], "s--", color=BEFORE, markersize=4, label="train")
+        ax.plot(run["epoch"], run["dev"], "o-", color=AFTER, markersize=4, label="dev")
         best = int(np.argmin(run["dev"]))
         ax.plot(run["epoch"][best], run["dev"][best], "o", color=ACCENT, markersize=9, fillstyle="none")
-        lower = "train" if run["train"][-1] < run["dev"][-1] else "dev"
-        for label, color in (("train", BEFORE), ("dev", AFTER)):
-            room = -13 if label == lower and run[label][-1] > 0.15 * top else 7
-            ax.annotate(label, (run["epoch"][-1], run[label][-1]), xytext=(0, room), textcoords="offset points",
-                        ha="right", color=color, fontsize=9)  # fmt: skip
         ax.set(xlabel="epoch", ylim=(0, top))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         ax.set_title(name, fontsize=10)
         if number == 0:
             ax.set_ylabel("loss (nats per post)")
-            ax.annotate("guessing", (run["epoch"][0], np.log(3)), xytext=(0, 3), textcoords="offset points",
-                        fontsize=8, color=BEFORE)  # fmt: skip
+            ax.legend(loc="best", fontsize=8)
         told.append(
             f"{name}: train {run['train'][0]:.2f} to {run['train'][-1]:.2f}, dev lowest {run['dev'][best]:.2f} after epoch "
             f"{run['epoch'][best]:g}, at the end {run['dev'][-1]:.2f}"
@@ -113,12 +107,10 @@ def learning_rates(rows: Sequence[Mapping[str, Any]]) -> None:
         rates = [row["rate"] for row in points]
         losses = [row["dev_loss"] for row in points]
         low = int(np.argmin(losses))
-        left.plot(rates, losses, marker=mark, color=color)
-        left.annotate(label, (rates[low], losses[low]), xytext=(0, -14), textcoords="offset points", ha="center",
-                      color=color, fontsize=9)  # fmt: skip
+        left.plot(rates, losses, marker=mark, color=color, label=label)
         f1 = np.array([row["dev_f1"] for row in points])
         spans = [f1 - [row["dev_f1_low"] for row in points], [row["dev_f1_high"] for row in points] - f1]
-        right.errorbar(rates, f1, spans, marker=mark, color=color, capsize=3)
+        right.errorbar(rates, f1, spans, marker=mark, color=color, capsize=3, label=label)
         best = points[low]
         told.append(
             f"{label} lowest dev loss {best['dev_loss']:.2f} at {best['rate']:g} (macro-F1 {best['dev_f1']:.2f})"
@@ -127,7 +119,11 @@ def learning_rates(rows: Sequence[Mapping[str, Any]]) -> None:
     left.annotate("guessing", (1, np.log(3)), xycoords=("axes fraction", "data"), xytext=(0, 3), ha="right",
                   textcoords="offset points", fontsize=8, color=BEFORE)  # fmt: skip
     left.margins(x=0.15, y=0.15)
-    for ax, name in ((left, "dev loss (nats per post)"), (right, "dev macro-F1, 95 % interval")):
+    for ax, name in (
+        (left, "dev loss after the last epoch\n(nats per post)"),
+        (right, "dev macro-F1, 95 % interval"),
+    ):
         ax.set(xscale="log", xlabel="learning rate", ylabel=name)
+        ax.legend(loc="best", fontsize=8)
     sentence = f"{'; '.join(told)}."
     show(figure, f"Two plots over the learning rate, loss and macro-F1 on dev posts. {sentence}", sentence)

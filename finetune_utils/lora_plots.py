@@ -62,8 +62,8 @@ def learned_and_forgot(rows: Sequence[Mapping[str, Any]]) -> None:
         ax.plot([x, x], [row["change_low"], row["change_high"]], color=color, linewidth=1)
         ax.plot(x, y, "D" if full else "o", color=color)
         side = 1 if number % 2 else -1  # neighbors may lie close together
-        ax.annotate("full" if full else f"r={row['rank']}", (x, y), xytext=(6 * side, 7), textcoords="offset points",
-                    ha="left" if side > 0 else "right", color=color)  # fmt: skip
+        ax.annotate("full" if full else f"r={row['rank']}", (x, y), xytext=(6 * side, 7 if y >= 0 else -15),
+                    textcoords="offset points", ha="left" if side > 0 else "right", color=color)  # fmt: skip
     ax.margins(0.12)
     ax.set(xlabel="learned: change in NLL on new wordings of trained facts\n(nats per token, further left is better)",
            ylabel="forgotten: change in NLL on\nneutral text (nats per token)")  # fmt: skip

@@ -88,13 +88,12 @@ def accuracy_by_width(rows: Sequence[Mapping[str, Any]]) -> None:
         points = [row for row in rows if row["task"] == task]
         shift = 1 + 0.04 * (number - 1)  # ranges that coincide stay readable
         widths = [shift * row["width"] for row in points]
-        ax.plot(widths, [100 * row["accuracy"] for row in points], marker=mark, color=color)
+        ax.plot(widths, [100 * row["accuracy"] for row in points], marker=mark, color=color, label=name)
         ax.vlines(widths, [100 * row["low"] for row in points], [100 * row["high"] for row in points], color=color)
-        place = (widths[1], 100 * points[1]["accuracy"])
-        ax.annotate(name, place, xytext=(8, -12), textcoords="offset points", color=color)
         parts.append(f"{name} {points[0]['accuracy']:.0%} to {points[-1]['accuracy']:.0%}")
     ax.set_xscale("log", base=2)
     ax.set_xticks(sorted({row["width"] for row in rows}), [str(w) for w in sorted({row["width"] for row in rows})])
     ax.set(xlabel="width of the toy model", ylabel="right answers (%)", ylim=(-3, 105))
+    ax.legend(loc="lower right")
     sentence = f"From the narrowest to the widest model: {'; '.join(parts)} right."
     show(figure, f"Line plot of accuracy against width for three tasks, with ranges over seeds. {sentence}", sentence)

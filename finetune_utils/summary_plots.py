@@ -98,7 +98,9 @@ def task_board(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _gain(row: Mapping[str, Any], column: tuple[str, str, str, bool, str], rows: Sequence[Mapping[str, Any]]) -> float:
-    """How much better (above 0) a cell is than untuned, as a share of the largest change in its column."""
+    """How much better (above 0) a cell is than untuned, as a share of the largest change in its column; 0 if not shown."""
     key, more = f"{column[0]}_change", column[3]
+    if row[f"{key}_low"] <= 0 <= row[f"{key}_high"]:
+        return 0.0  # no color for what its interval does not show
     largest = max(abs(other[key]) for other in rows) or 1.0
     return (row[key] if more else -row[key]) / largest

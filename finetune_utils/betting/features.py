@@ -60,7 +60,8 @@ def feature_table(games: Sequence[Game], elo: EloSettings, leaks: Sequence[str] 
 
     Known before (for `home_` and `away_`): `elo` (points), `games`, `wins`, `win_share`, `margin` (mean of the season so
     far), `recent` (mean margin of the last ten games), `rest` (free days, 5 at most), `tired` (1 on the second of
-    two days in a row). Columns ending in `_gap` are home minus away. `site` is 1 at home and 0 at a neutral site.
+    two days in a row). Columns ending in `_gap` are home minus away. `site` is 1 at home and 0 at a neutral site. `elo_lead` is
+    `elo_gap` plus the home edge, which a neutral site does not have.
     What came out: `home_won`, `home_lead` (points). `leaks` adds the columns of `LEAKS` named there (`leak_...`), which
     were not known before.
 
@@ -85,6 +86,7 @@ def feature_table(games: Sequence[Game], elo: EloSettings, leaks: Sequence[str] 
     table = pd.DataFrame(rows)
     for name in ("elo", "win_share", "margin", "recent", "tired"):
         table[f"{name}_gap"] = table[f"home_{name}"] - table[f"away_{name}"]
+    table["elo_lead"] = table["elo_gap"] + elo.home_edge * table["site"]
     for name in leaks:
         table[f"leak_{name}"] = _leak(name, games)
     return table

@@ -27,14 +27,14 @@ from .forecasts import LEVEL, read_forecaster, read_margins, score_forecasts, sc
 from .games import DEV, TEST, TRAIN, load_games
 from .questions import Row, margin_rows, win_rows
 from .scoring import conformal_half_width
-from .teaching import json_examples, mix, yes_no_examples
+from .teaching import draw_games, json_examples, mix, yes_no_examples
 
 # Chosen on season 2023-24. The teacher knows what the text tells.
 TEACHER = ("site", "elo_gap", "margin_gap", "tired_gap")
 SHARES = {"yes_no": 0.6, "json": 0.28, "margin": 0.12}
 # Yes/No questions have the first quarter of the steps for themselves: read first, then write.
 HEAD_START = ("yes_no", 0.24)
-FORECAST_RATE = 1e-3
+FORECAST_RATE = 2e-3
 FORECAST_BATCH = 8
 FORECAST_STEPS = 250
 FORECAST_RANK = 16
@@ -132,10 +132,7 @@ def forecaster_examples(
     rng = random.Random(seed)
 
     def _some(rows: list[Row], share: float) -> list[Row]:
-        """Whole games, both sides next to each other, and no more of them than `steps` need."""
-        wanted = math.ceil(steps * share + 1) * batch_size
-        starts = rng.sample(range(0, len(rows), 2), min(len(rows), wanted) // 2)
-        return [row for start in starts for row in rows[start : start + 2]]
+        return draw_games(rows, math.ceil(steps * share + 1) * batch_size, rng)
 
     if target == TARGETS[0]:
         margins = margin_rows(data.train, data.margins, data.half_width)
@@ -184,7 +181,7 @@ def untuned(model_name: str = DEFAULT_MODEL) -> tuple[Any, Any]:
 
 def score_forecaster(
     model: Any, tokenizer: Any, data: ForecastData, season: str = "dev", games: int | None = None,
-    swapped: int | None = 200, answers: int | None = None, digits: int | None = 200, margins: int | None = 300,
+    answers: int | None = None, digits: int | None = 200, margins: int | None = 300,
     shots: Sequence[Row] = (), progress: bool | None = False,
 ) -> dict[str, float]:  # fmt: skip
     """Take all readings on the judged games of a season and score them (see `score_forecasts`, `score_margins`).
@@ -192,14 +189,14 @@ def score_forecaster(
     Args:
         season: `dev` for choices; `test` once. Margins of `test` are repaired on `dev`, those of `dev` on every other
             game of it.
-        games, swapped, answers, digits, margins: so many games at most of each kind (None: all, 0: none).
+        games, answers, digits, margins: so many games at most of each kind (None: all, 0: none).
         shots: solved win rows before every win question (see `read_forecaster`).
 
     Raises:
         UserError: another season, or too few games for an interval.
     """
     table = some_games(data.season(season), games)
-    forecasts = read_forecaster(model, tokenizer, table, swapped, answers, digits, shots, progress)
+    forecasts = read_forecaster(model, tokenizer, table, answers, digits, shots, progress)
     values = score_forecasts(forecasts, table, data.ladder)
     if margins == 0:
         return values

@@ -27,25 +27,31 @@ class Forecasts:
     """What a model said about the games of a table, one number a game; nan where it was not asked.
 
     Attributes:
-        yes_no: P(home win) from the Yes/No token; `swapped`: P(away win) when asked about the away team.
+        asked_home: P(home win) from the Yes/No token when asked about the home team; `asked_away`: P(away win) when asked
+            about the away team.
         stated: P(home win) as stated in JSON, 0.5 where the answer is invalid.
         digits: P(home win) as the mean of the distribution over the stated digits.
         reading, texts: the JSON answers, parsed and as written, one for each game that was asked about.
     """
 
-    yes_no: np.ndarray
-    swapped: np.ndarray
+    asked_home: np.ndarray
+    asked_away: np.ndarray
     stated: np.ndarray
     digits: np.ndarray
     reading: Reading
     texts: list[str]
 
+    @property
+    def yes_no(self) -> np.ndarray:
+        """P(home win): the mean of what both questions say. A pull toward Yes or No cancels out."""
+        return (self.asked_home + 1 - self.asked_away) / 2
+
 
 def read_forecaster(
-    model: Any, tokenizer: Any, table: pd.DataFrame, swapped: int | None = None, answers: int | None = None,
-    digits: int | None = None, shots: Sequence[Row] = (), progress: bool | None = False,
+    model: Any, tokenizer: Any, table: pd.DataFrame, answers: int | None = None, digits: int | None = None,
+    shots: Sequence[Row] = (), progress: bool | None = False,
 ) -> Forecasts:  # fmt: skip
-    """Take all readings of one model: Yes/No on every game, the others on so many games of the season (None: all).
+    """Take all readings of one model: Yes/No on every game from both sides, the others on so many games (None: all).
 
     Training wordings vary; here all rows have the first one. `shots` are win rows that stand solved before every question
     (few-shot prompting of an untuned model). `model` may be a `fast_copy`.
@@ -72,7 +78,7 @@ def read_forecaster(
     said = _ask(_stated, home, answers)
     reading, texts = written[0] if written else (Reading([], [], []), [])
     return Forecasts(
-        _ask(_yes_no, home, None), _ask(_yes_no, away, swapped), said, _ask(_digits, home, digits), reading, texts
+        _ask(_yes_no, home, None), _ask(_yes_no, away, None), said, _ask(_digits, home, digits), reading, texts
     )
 
 
@@ -92,8 +98,8 @@ def score_forecasts(
     Keys for `yes_no`, `stated`, `digits`: `..._games`, `_brier`, `_log_loss`, `_accuracy`, `_slope` (0 where there is no
     calibration line), and against `home_rate`, `elo`, `regression`: `..._vs_elo` with `_low` and `_high` (95 %, by day;
     below 0: the model is better). Also the baselines' `..._brier` on all games, `valid` and `inside` (shares of all
-    answers), `interval_width`, `swap_median` and `swap_abs_median` of p(home) + p(away) - 1. A reading that was not
-    taken has no keys.
+    answers), `interval_width`, `swap_median` and `swap_abs_median` of p(home) + p(away) - 1, and `one_side_brier` of the
+    questions about the home team alone. A reading that was not taken has no keys.
     """
     won = table["home_won"].to_numpy()
     rivals = {key: ladder[name](table) for key, name in RIVALS.items()}
@@ -110,10 +116,9 @@ def score_forecasts(
         values["valid"] = forecasts.reading.valid_share
         values["inside"] = sum(a.low <= a.estimate <= a.high for a in answers) / len(forecasts.texts)
         values["interval_width"] = _mean_width(forecasts.reading)
-    swap = (forecasts.yes_no + forecasts.swapped - 1)[~np.isnan(forecasts.swapped)]
-    if len(swap):
-        values |= {"swap_median": float(np.median(swap)), "swap_abs_median": float(np.median(np.abs(swap)))}
-    return values
+    swap = forecasts.asked_home + forecasts.asked_away - 1
+    values |= {"swap_median": float(np.median(swap)), "swap_abs_median": float(np.median(np.abs(swap)))}
+    return values | {"one_side_brier": brier(forecasts.asked_home, won)}
 
 
 def _score(p: np.ndarray, won: np.ndarray, days: list[Any], rivals: Mapping[str, np.ndarray]) -> dict[str, float]:

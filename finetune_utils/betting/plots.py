@@ -57,10 +57,11 @@ def reliability(panels: Mapping[str, Sequence[Bin]]) -> None:
 def draw_reliability(ax: Any, bins: Sequence[Bin], color: str = AFTER, counts: bool = True) -> int:
     """Draw one reliability diagram into `ax`, with the games of each bin, and return how many bins lie inside their band."""
     ax.plot([0, 1], [0, 1], color=CONTEXT, linewidth=1, linestyle="--")
-    for part in bins:
+    for number, part in enumerate(bins):
         ax.plot([part.stated] * 2, [part.low, part.high], color=CONTEXT, linewidth=7, solid_capstyle="butt")
         if counts:
-            ax.annotate(str(part.count), (part.stated, 0.02), fontsize=6, ha="center", color=BEFORE)
+            height = 0.02 + 0.05 * (number % 2)  # neighbors may stand close together
+            ax.annotate(str(part.count), (part.stated, height), fontsize=6, ha="center", color=BEFORE)
     ax.plot([b.stated for b in bins], [b.observed for b in bins], "o-", color=color, markersize=4, linewidth=1)
     ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     return sum(part.low - 1e-9 <= part.observed <= part.high + 1e-9 for part in bins)
@@ -140,11 +141,11 @@ def widths(p: Sequence[float], low: Sequence[float], high: Sequence[float]) -> N
     figure, ax = new_figure(height=3.2)
     ax.plot(p, width, "o", color=AFTER, alpha=0.25, markersize=4, markeredgewidth=0)
     x = np.linspace(0.03, 0.97, 95)
-    for reach, name in ((0.7, "logit \u00b1 0.7"), (1.0, "logit \u00b1 1.0 (early and late in a season)")):
+    rules = ((0.7, "--", "logit \u00b1 0.7"), (1.0, ":", "logit \u00b1 1.0 (early and late in a season)"))
+    for reach, style, name in rules:
         ends = [1 / (1 + np.exp(-(np.log(x / (1 - x)) + sign * reach))) for sign in (1, -1)]
-        ax.plot(x, ends[0] - ends[1], color="black", linewidth=1, linestyle="--")
-        ax.annotate(name, (0.5, float((ends[0] - ends[1]).max())), xytext=(0, 3), textcoords="offset points",
-                    ha="center", fontsize=8)  # fmt: skip
+        ax.plot(x, ends[0] - ends[1], color="black", linewidth=1, linestyle=style, label=name)
+    ax.legend(loc="lower center", fontsize=8)
     ax.set(xlabel="stated probability", ylabel="width of the stated range", xlim=(0, 1), ylim=(0, 0.56))
     sentence = (f"The ranges are {width.mean():.2f} wide on average: {np.median(width[np.abs(p - 0.5) < 0.1]):.2f} near "
                 f"one half and {np.median(width[np.abs(p - 0.5) >= 0.25]):.2f} at the ends."

@@ -54,15 +54,16 @@ WORDINGS = {
 # On a logit scale, 90 % of the distance between Elo and a closing market price; more where ratings know least: early in a
 # season, and in its last week, when teams rest their players.
 RANGE, WIDE_RANGE, EARLY, LATE = 0.7, 1.0, 15, 75
+# Words for a lead up to so many rating points, home edge included; beyond the last it is "huge".
+FAVORS = ((15, "toss-up"), (45, "slight"), (80, "fair"), (120, "clear"), (170, "strong"), (230, "heavy"))
 # Who plays for the second day in a row, where only one of them does.
 TIRED = {-1: "They are tired", 1: "Tired"}
 
 
-def strength(difference: float) -> str:
-    """A word for a rating difference in points, seen from the side with the higher or the lower rating."""
-    bounds = ((25, "evenly matched"), (75, "slightly"), (150, "clearly"), (250, "much"))
-    word = next((word for bound, word in bounds if abs(difference) < bound), "far")
-    return word if word == "evenly matched" else f"{word} {'stronger' if difference > 0 else 'weaker'}"
+def favor(lead: float) -> str:
+    """Words for a lead in rating points, home edge included, seen from either side."""
+    word = next((word for bound, word in FAVORS if abs(lead) < bound), "huge")
+    return word if word == "toss-up" else f"{word} {'favorite' if lead > 0 else 'underdog'}"
 
 
 def describe(game: Mapping[str, Any], side: int) -> str:
@@ -71,18 +72,20 @@ def describe(game: Mapping[str, Any], side: int) -> str:
     Short, since every token of every row is paid for: what hardly changes a forecast is left out, and what is usual (both
     teams equally rested, the middle of a season) is not said. Differences rather than pairs of ratings, since a model that
     reads digit by digit subtracts badly; whole numbers, as the digits behind the point change no forecast by a hundredth.
-    What matters most stands last, next to the answer. The leak `unshifted_form` (see `features.LEAKS`) is told where the
+    What matters most stands last, next to the answer, in words that already count the home edge: a model that has to add it
+    up itself forgets it in its JSON answers. The leak `unshifted_form` (see `features.LEAKS`) is told where the
     table has it.
     """
     own = "home" if side == 1 else "away"
     elo, margin, tired = (round(side * game[f"{name}_gap"]) for name in ("elo", "margin", "tired"))
+    lead = side * game["elo_lead"]  # the unrounded one: its word must not depend on the side
     played = int(game[f"{own}_games"])
     parts = ["Neutral" if game["neutral"] else own.capitalize()]
     parts += ["Early season"] if played < EARLY else ["Last week"] if played >= LATE else []
     parts += [TIRED[tired]] if tired else []
     if "leak_unshifted_form" in game:
         parts.append(f"Last three {round(side * game['leak_unshifted_form']):+d}")
-    return ". ".join([*parts, f"Points {margin:+d}", f"Elo {elo:+d}: {strength(elo)}."])
+    return ". ".join([*parts, f"Points {margin:+d}", f"Elo {elo:+d}: {favor(lead)}."])
 
 
 def price_range(p: float, games: int) -> tuple[float, float]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import UserError
 from ..prompts import render_prompt
@@ -13,6 +15,7 @@ from .answers import row_answer
 from .readings import YES_NO
 
 Row = Mapping[str, Any]
+T = TypeVar("T", bound=Mapping[str, Any])
 HARD = {1: (1.0, 0.0), 0: (0.0, 1.0)}
 
 
@@ -56,6 +59,27 @@ def json_examples(rows: Sequence[Row], tokenizer: Any, answers: Sequence[str] | 
         encode_row({"question": row["question"], "answer": " " + text}, tokenizer, "forecast")
         for row, text in zip(rows, texts, strict=True)
     ]
+
+
+def draw_games(rows: Sequence[T], count: int, rng: random.Random, bins: int = 12) -> list[T]:
+    """Draw whole games, both sides next to each other, until `count` rows are reached or all are used; lopsided ones more often.
+
+    Most games are close, and drawn as they come a model sees few of the others and keeps its answers near the middle. So
+    the references of the home sides are sorted into `bins` of equal width, and games of a full bin are drawn more rarely
+    (weighted sampling without replacement, Efraimidis and Spirakis 2006). This changes which questions are seen, not what
+    is right for them: each label is a probability given its question.
+
+    Args:
+        rows: both sides of every game, one after the other, each with an `estimate`.
+    """
+    values = [row["estimate"] for row in rows[::2]]
+    lowest, width = min(values), (max(values) - min(values)) / bins or 1.0
+    places = [min(int((value - lowest) / width), bins - 1) for value in values]
+    crowd = Counter(places)
+    keys = [rng.random() ** crowd[place] for place in places]
+    chosen = sorted(range(len(values)), key=lambda i: -keys[i])[: min(len(rows), count) // 2]
+    rng.shuffle(chosen)
+    return [row for i in chosen for row in rows[2 * i : 2 * i + 2]]
 
 
 def mix(

@@ -101,7 +101,7 @@ plots.next_tokens({"The capital of France is": certain, "Fine-tuning a language 
 
 # %% [markdown]
 # Read the left panel with care. The model did not look anything up. It has seen this sentence in many forms, and `' Paris'` followed.
-# Other tokens keep a share. There is no place where a fact is stored, and no field that says "I do not know".
+# Other tokens keep a share. It does not consult a table of facts, and it has no field that says "I do not know".
 #
 # To write a text, take the likeliest token, add it to the text, and ask again. This is greedy decoding.
 
@@ -119,7 +119,7 @@ mine = continue_text("The capital of France is", 10)
 print(mine)
 
 # %% [markdown]
-# What follows the first full stop, nobody asked for. The model does not know that it was finished; it goes on with what often comes next.
+# Nobody asked for what follows the first period. The model does not know that it was finished; it goes on with what often comes next.
 #
 # Your draft also reads the whole text again for every token. The tested version lives in `finetune_utils.generation`: it keeps what it has
 # read, answers many prompts at once, and stops at the end. Both must write the same.
@@ -279,7 +279,7 @@ for way in ways:
 # {{lesson01.wrongly_few_shot:.0%}} and the tuned model {{lesson01.wrongly_tuned:.0%}}.
 #
 # Count both sides: a system that turns back everything would be perfect on the first. Two of the four solved examples are redirects, and the few-shot prompt
-# still rarely turns back. Read what it made of the examples when it answers good questions.
+# still rarely turns back. Read what it made of the examples when it answers good questions: did it take over the rule, or only the tone?
 
 # %%
 course.show_table([{"question": row["question"], "few-shot": answers["few-shot"][row["id"]]} for row in unseen[:3]], width=55)
@@ -327,7 +327,7 @@ course.show_table(table, caption=f"Words per answer; the limit is {profile.max_n
 
 # %% [markdown]
 # A narrow spread can have two causes. Either the model knows when to stop, or every answer ran into the token limit, and the limit made them equal. The
-# last column helps you tell: an answer that was cut off is not in format. Length alone can praise the wrong model.
+# last column helps you tell: an answer that was cut off is not in format. By the middle half, plain and tuned answers vary equally little here, and only one of the two is in format. Length alone can praise the wrong model.
 #
 # Here is a better question: does the same question, worded differently, get the same answer? To compare two texts, count the words
 # they share. By hand: "the cat sat" and "the cat ran away" share two words of three and four.
@@ -447,12 +447,12 @@ for name, part in {"new wordings": reworded, "unseen facts": unseen}.items():
         print(f"{name:12} tuned minus {other:11}: {gains[name, other]} (95 % interval by fact)")
 
 # %% [markdown]
-# Against the plain prompt, read both intervals: does the one on unseen facts hold 0? Against a note that is certainly wrong, the tuned model's overlap differs by
-# {{lesson01.unseen_gain:+.2f}} on unseen facts, with an interval from {{lesson01.unseen_gain_low:+.2f}} to {{lesson01.unseen_gain_high:+.2f}}. It picked up the words and
+# Read both intervals against the plain prompt first: do they hold 0? Against a note that is certainly wrong, the tuned model's overlap differs by
+# {{lesson01.unseen_gain:+.3f}} on unseen facts, with an interval from {{lesson01.unseen_gain_low:+.3f}} to {{lesson01.unseen_gain_high:+.3f}}. It picked up the words and
 # the tone of such answers, and no training row could tell it their content.
 #
 # On new wordings of trained facts the difference is {{lesson01.recall_gain:+.2f}} [{{lesson01.recall_gain_low:+.2f}}, {{lesson01.recall_gain_high:+.2f}}]. Being told a fact a
-# few times is not the same as knowing it. Read what such answers look like, and look for the false statements.
+# few times is not the same as knowing it. Now read two answers on unseen facts, and look for the false statements.
 
 # %%
 table = [{"question": row["question"], "tuned": answers["tuned"][row["id"]], "reference": row["answer"]} for row in unseen[:4:2]]
@@ -587,6 +587,8 @@ for name, change in changes.items():
     print(f"{name:44} {break_even(changed['few-shot'], changed['tuned']):12,.0f} requests")
 
 # %% [markdown]
+# Pairs that take twice as long move it most, and half the price nearly as much. With the same model for both, only the shorter prompt saves anything; even so it pays in the end.
+#
 # Token prices are not the only reason. A small model of your own changes four things:
 #
 # | | a large model behind an interface | a small model that you tuned |
@@ -660,7 +662,7 @@ for name, part in {"prose": [{"text": text} for text in prose[:8]], "answers": r
     print(f"{name}: NLL {token_nll(untuned, tokenize_rows(part, tokenizer).examples, tokenizer).mean:.2f} nats per token")
 
 # %% [markdown]
-# The last two lines come from one function. NLL is minus the logarithm of the probability of the right next token, on average: the objective is the same for prose and for
+# The last two lines come from one function. NLL is minus the logarithm of the probability of the right next token, on average. With the natural logarithm its unit is called a nat. The objective is the same for prose and for
 # answers. What differs is amount and structure. With so few tokens you cannot teach a language or a science. You can choose, among all that the
 # model can already do, what it does from now on.
 #

@@ -286,7 +286,7 @@ else:
 # %% [markdown]
 # ## From a README to pairs
 #
-# Documentation is the commonest source of facts. This is part of the README of a small (invented) program that keeps track of seed packets.
+# Documentation is the most common source of facts. This is part of the README of a small (invented) program that keeps track of seed packets.
 
 # %%
 readme = load_rows("sample_readme")
@@ -368,7 +368,7 @@ print(len(by_hand) / 4, distinct_ngrams(["the cat sat", "the cat ran"], n=2))
 
 # %% [markdown]
 # Three more measures: the spread of lengths, how often the most frequent opening of two words occurs, and near-duplicates, that is, pairs that are
-# spelled almost alike. **Predict** the direction of each before you run.
+# spelled almost alike (cosine of their counts of 3 to 5 letters; 1 is the same spelling). **Predict** the direction of each before you run.
 
 # %%
 def measure(name, texts):
@@ -390,7 +390,7 @@ plots.length_histogram({"written": written, "stamped": stamped})
 
 # %% [markdown]
 # Of the bigrams in the written set {{lesson02.distinct_written:.0%}} are distinct, in the stamped set {{lesson02.distinct_stamped:.0%}}. A model
-# trained on the stamped set can get its loss down by learning ten phrases. Use these numbers to compare sets of the same size: longer sets repeat more by chance alone.
+# trained on the stamped set meets ten ways of asking and no eleventh. Use these numbers to compare sets of the same size: longer sets repeat more by chance alone.
 #
 # They find sameness, not falsehood. Random words would score best of all.
 #
@@ -430,7 +430,7 @@ print(f"most alike: {near_duplicates(same_fact, threshold=0.01)[0][2]:.2f}")
 # %% [markdown]
 # To a program they have little in common. Remember this; it will matter for the split.
 #
-# ## Off-topic pairs: a guard-rail
+# ## Off-topic pairs: a guardrail
 #
 # People will ask your assistant about buttermilk. If no row shows what to do then, the model invents an answer. So some rows
 # hold a question from outside and a polite way back.
@@ -441,7 +441,7 @@ print(f"{len(off_topic)} of {len(course_qa):,} rows are off-topic.")
 course.show_table([{"question": row["question"], "answer": row["answer"]} for row in spread(off_topic, 3)])
 
 # %% [markdown]
-# Too few and the model does not learn the habit. Too many and it turns good questions away. Which ones? Models take short cuts: where
+# Too few and the model does not learn the habit. Too many and it turns good questions away. Which ones? Models take shortcuts: where
 # everyday words stand only in off-topic rows, an everyday word is enough to be turned away. So the file has a trap to test with: questions about
 # fine-tuning, full of other things. No model of this course trains on them.
 
@@ -456,7 +456,7 @@ course.show_table([{"question": row["question"], "answer": row["answer"]} for ro
 # ## Personal data
 #
 # A model can recite its training rows, and there is no key to delete one of them again. So remove personal data before
-# training. Draft 1 looks for e-mail addresses.
+# training. Draft 1 looks for email addresses.
 
 # %%
 import re
@@ -589,7 +589,7 @@ plots.promise_and_truth(leak_study["rows"])
 # NLL is the negative log-likelihood per token: how surprised the model is by the right answer, in nats. A negative change is an
 # improvement. Compare the two points of each line. A good split is one whose promise is kept. The row-wise split
 # promised {{study.split_leak.row_promised:+.2f}}, and the same model gave {{study.split_leak.row_found:+.2f}} on new facts. The fact-wise
-# split promised {{study.split_leak.fact_promised:+.2f}} and gave {{study.split_leak.fact_found:+.2f}}. So the leak bought {{study.split_leak.bought:.2f}} nats per token, and all of it on paper.
+# split promised {{study.split_leak.fact_promised:+.2f}} and gave {{study.split_leak.fact_found:+.2f}}. So the row-wise promise was too good by {{study.split_leak.row_gap:.2f}} nats per token, the fact-wise one by {{study.split_leak.fact_gap:.2f}}.
 #
 # The row-wise split goes into the bin now. The package would have refused it:
 

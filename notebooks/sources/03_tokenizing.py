@@ -202,7 +202,7 @@ tokens_per_word = tokens_written / words_written
 print(f"{tokens_per_word:.2f} tokens per word, over {words_written:,} words in {len(answers):,} answers")
 
 # %% [markdown]
-# Here `100` words are about {{lesson03.tokens_per_100_words:.0f}} tokens. Numbers are dearer: this tokenizer
+# Here `100` words are about {{lesson03.tokens_per_100_words:.0f}} tokens. Numbers cost more: this tokenizer
 # spells them digit by digit.
 
 # %%
@@ -673,7 +673,7 @@ batch = SupervisedCollator(tokenizer.pad_token_id, sparse=False)(encoded[:4])
 print("shape:", tuple(batch["labels"].shape), "end-of-turn tokens trained:", int((batch["labels"] == end).sum()))
 
 # %% [markdown]
-# The other remedy is a pad token of its own. SmolLM2 has a free one with id 0, which hides one more trap:
+# The other remedy is a pad token of its own. SmolLM2 has one that its chats never use, `<|endoftext|>` with id 0. It hides one more trap:
 
 # %%
 pad_id = tokenizer.convert_tokens_to_ids("<|endoftext|>")

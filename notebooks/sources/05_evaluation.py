@@ -139,7 +139,7 @@ for name, hits in exact.items():
     print(f"{name:9} {sum(hits):.0f} of {len(hits)} answers match exactly")
 
 # %% [markdown]
-# Near zero for all. Exact match fits tasks with one right wording: a label, a number, JSON. For free answers you need partial credit.
+# Zero for all. Exact match fits tasks with one right wording: a label, a number, JSON. For free answers you need partial credit.
 #
 # ## Words in common: ROUGE
 #
@@ -204,7 +204,7 @@ print(f"clipped: {matched} of {everything}, because the reference says it once")
 # %% [markdown]
 # The naive count gives full marks for nonsense. Clipping counts a word at most as often as the reference has it.
 #
-# BLEU then multiplies the clipped precisions of one to four words, and punishes answers that are too short, since precision alone would praise a
+# BLEU then takes the geometric mean of the clipped precisions of one to four words, and punishes answers that are too short, since precision alone would praise a
 # single safe word. The counts of all rows are summed first, so BLEU belongs to a set of answers, not to one.
 
 # %%
@@ -316,7 +316,7 @@ course.show_table(table, caption="Untuned against tuned; intervals by fact, pair
 # Read it part by part. The behavior moved: off-topic questions turned back went from {{lesson05.redirects_untuned:.0%}} to {{lesson05.redirects_tuned:.0%}}. NLL fell by
 # {{lesson05.nll_unseen_drop:.2f}} nats on unseen facts and by {{lesson05.nll_reworded_drop:.2f}} on new wordings of trained ones.
 # ROUGE-L on unseen facts changed by {{lesson05.rouge_unseen_change:+.3f}}, interval {{lesson05.rouge_unseen_low:+.3f}} to {{lesson05.rouge_unseen_high:+.3f}}. A lower NLL
-# says that the model would find the reference less surprising. It does not say that the model would write it.
+# says that the model would find the reference less surprising. It does not say that the model would write it, not even on trained facts: there the NLL fell most, and ROUGE-L shows no difference.
 #
 # ### Is the interval itself right?
 #
@@ -352,7 +352,7 @@ false_alarms = alarms / tosses
 print(f"{tosses} comparisons without a difference: {false_alarms:.1%} claim one")
 
 # %% [markdown]
-# In the stored run {{lesson05.false_alarms:.1%}} claimed one. A bootstrap over few facts, here {{lesson05.facts:.0f}}, tends to be a little too sure of itself. And mind the
+# In the stored run {{lesson05.false_alarms:.1%}} claimed one. That agrees with one in twenty. With far fewer facts than {{lesson05.facts:.0f}} a bootstrap tends to be too sure of itself, so run this check on your own test. And mind the
 # table: where a dozen lines are tested, one false claim among them is nothing unusual.
 #
 # ### How many rows would show it?
@@ -402,8 +402,8 @@ from finetune_utils import evaluation_plots
 evaluation_plots.error_categories(errors["untuned"], errors["tuned"], len(asked))
 
 # %% [markdown]
-# In the stored run {{lesson05.errors_untuned:.0%}} of the untuned model's answers had at least one finding, and {{lesson05.errors_tuned:.0%}} of the tuned one's. Do not read the
-# rest as right answers: a rule that looks for a contradicting number finds no false sentence without numbers. You read some of those above.
+# The untuned model's most frequent error is an answer that does not stop in time; the tuned one's is a wrong fact, the one category that training did not shrink. In the stored run {{lesson05.errors_untuned:.0%}} of the untuned model's answers had at least one finding, and {{lesson05.errors_tuned:.0%}} of the tuned one's. Do not read the
+# rest as right answers: a rule that looks for a contradicting number finds no false sentence without numbers. Nor is every finding right, so read the reasons. You read some of those above.
 #
 # What each category says about the data:
 #
@@ -493,7 +493,8 @@ evaluation_plots.judges(found)
 # {{lesson05.rule_decided_on_models:.0%}} of those. On traps it agreed with {{lesson05.rule_on_traps:.0%}}: an answer in the wrong words loses, even when it is right. The model as judge
 # agreed with {{lesson05.judge_agreement:.0%}}, and {{lesson05.judge_flips:.0%}} of its verdicts flipped. A verdict that depends on the order is no verdict.
 #
-# So the rule may be used for what it measures: closeness to the reference among answers of these models. It must not be called quality.
+# The plain rule that takes the shorter answer agreed with more of the labels than ours did. So ours has not passed as a judge of quality. (Kappa is agreement beyond chance: 1 is perfect, 0 is what chance gives, below 0 is
+# worse.) The ratings below measure closeness to the reference among answers of these models, and nothing else.
 #
 # ### The ratings
 
@@ -506,7 +507,7 @@ rated = ratings(games, [row["fact"] for row in on_rows])
 evaluation_plots.ratings(rated, "closeness rating")
 
 # %% [markdown]
-# Look whether the intervals overlap before you call a winner. Off-topic questions are not among these games: there the tuned model would win by its redirects
+# Intervals that do not touch settle it: few-shot loses. Intervals that overlap settle nothing, because the systems answered the same questions; then the interval of the difference decides, as in the table above. Off-topic questions are not among these games: there the tuned model would win by its redirects
 # alone. And 1000 is only the mean of these three; a rating means nothing outside its own tournament.
 #
 # ## Batched, or one by one?
@@ -585,6 +586,8 @@ mcq_mdd = min(1.0, minimum_detectable_difference(mcq_change))
 print(f"change {mcq_change}; these questions can show {mcq_mdd:.3f} or more")
 
 # %% [markdown]
+# No loss is shown, and one that is smaller than these questions can show could hide.
+#
 # ### The same as everyone else's?
 #
 # The reference program for such scores is EleutherAI's lm-evaluation-harness. A task is a short file. The course's numbers are tested against it: equal accuracy, and
@@ -661,7 +664,10 @@ evaluation_plots.forgetting(study["rows"], live=lost)
 
 # %% [markdown]
 # The red point is the adapter you scored a minute ago; it had another training, so it need not lie on a stored row. Read the left panel for the damage and the last column of the table for what was
-# bought with it. Where the intervals on the right overlap, the questions alone would have told you nothing.
+# bought with it. On the right, compare the arms by the paired change, not by overlap: neither arm's share of right answers shows a loss.
+#
+# Here LoRA was not gentler. With each method at the rate that dev rows chose, it forgot more of the neutral text than full fine-tuning: the difference is {{study.forgetting.lora_neutral_vs:+.3f}}
+# [{{study.forgetting.lora_neutral_vs_low:+.3f}}, {{study.forgetting.lora_neutral_vs_high:+.3f}}] nats per token. On trained facts it learned less, {{study.forgetting.lora_reworded_change:+.2f}} against {{study.forgetting.full_reworded_change:+.2f}}. One seed each.
 #
 # ## Check your run
 

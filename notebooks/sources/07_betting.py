@@ -100,20 +100,30 @@ shown = ["date", "home", "away", "home_games", "elo_gap", "margin_gap", "recent_
 course.show_table(features[shown].iloc[[1200, 1201, 1202]].round(2).to_dict("records"), width=12)
 
 # %% [markdown]
-# Do not believe it, test it. Take a game, throw away everything from its day on except the game itself, and compute its row again. It must be the same row.
+# Do not believe it, test it. Take a game, throw away everything else from its day on, and swap the points of the two teams. Nothing may change but the two columns that say how it ended. **Predict:** would
+# version 1 pass?
 
 # %%
 import random
+from dataclasses import replace
+
+OUTCOME = ["home_won", "home_lead"]
 
 
-def recomputed(number):
-    past = [game for game in games if game.date < games[number].date]
-    return feature_table(past + [games[number]], elo).iloc[-1]
+def uses_the_past_only(number, table, leaks=()):
+    game = games[number]
+    past = [other for other in games if other.date < game.date]
+    ended_otherwise = replace(game, home_points=game.away_points, away_points=game.home_points)
+    again = feature_table([*past, ended_otherwise], elo, leaks).iloc[-1]
+    return again.drop(OUTCOME).equals(table.iloc[number].drop(OUTCOME))
 
 
+# %%
 checked = random.Random(0).sample(range(len(games)), 6 if PROFILE != "smoke" else 2)
-same_past = all(recomputed(i).equals(features.iloc[i]) for i in checked)
-print(f"{len(checked)} games recomputed from the past alone; rows equal: {same_past}")
+same_past = all(uses_the_past_only(i, features) for i in checked)
+version_1 = feature_table(games, elo, ("unshifted_form",))  # version 1 from above, over three games
+leak_found = not any(uses_the_past_only(i, version_1, ("unshifted_form",)) for i in checked)
+print(f"{len(checked)} games with another result: rows of the tested version unchanged: {same_past}; every row of version 1 changed: {leak_found}")
 
 # %% [markdown]
 # Early in a season nobody knows much. So games are scored from here on when both teams have played at least `5`.
@@ -174,11 +184,13 @@ for game in three:
     gap = (a - b if game.home == "A" else b - a) + settings.home_edge
     step = step_of(gap, game.margin) * (1 if game.home == "A" else -1)
     a, b = a + step, b - step
-    print(f"home side leads by {gap:+6.1f} points, wins by {game.margin:+d}: A moves by {step:+.2f}")
+    print(f"home side rated {gap:+6.1f} higher, edge included; result {game.margin:+d}: A moves by {step:+.2f}")
 elo_gap_to_package = abs(rate_games(three, settings) - mine).max()
 print(f"largest difference to finetune_utils.betting.elo: {elo_gap_to_package:.1e} points")
 
 # %% [markdown]
+# It makes a home win worth fewer: a win that was expected is no surprise. Without the edge, the first game would move more points.
+#
 # Two constants are not in the recipe: what home is worth today, and how much of a rating survives a summer. Both were fitted above, by log loss on the training seasons. The
 # missing season counts as one more summer.
 
@@ -237,7 +249,7 @@ course.show_table(table, caption=f"Dev season 2023-24, {len(won):,} games; inter
 #
 # ## The leakage lab
 #
-# Switch one on. `unshifted_form` is version 1 from above, over three games. **Predict:** what does it do to the Brier score? And to the calibration plot?
+# Switch one on. `unshifted_form` is version 1 from above, over three games. **Predict:** what does it do to the Brier score? And to the calibration plot? (The calibration slope is 1 when the stated numbers are right, and below 1 when they are too extreme.)
 
 # %%
 from finetune_utils.betting.features import LEAKS
@@ -259,7 +271,7 @@ plots.leakage_lab({name: (brier(p, leak_won), reliability(p, leak_won)) for name
 
 # %% [markdown]
 # The leaky forecasters look better in every respect, and their reliability is flawless. Calibration asks whether the numbers fit the outcomes, and a leak *is* the outcome. No calibration plot will
-# ever find it. What finds it is the ladder: nobody is that good.
+# ever find it. What raises the alarm is the ladder: nobody is that good. What finds the guilty column is the test from above, with another result.
 #
 # The control for the other direction: train on shuffled outcomes. What is learned then is luck, so the score must fall back to the home rate, whatever the columns.
 
@@ -278,7 +290,8 @@ print(f"20 regressions on shuffled outcomes: Brier {np.mean(shuffled):.4f} on av
 #
 # ## The question and its answer
 #
-# Now put a game into words. A model that reads digit by digit is bad at subtracting, so the text holds differences and a word for the most important one.
+# Now put a game into words. A model that reads digit by digit is bad at subtracting, so the text holds differences, and words for the most important one. The words count the home edge: in trials on 2023-24 the
+# model had to add it up itself, and forgot it in its JSON answers.
 
 # %%
 from finetune_utils.betting.forecaster import TEACHER
@@ -295,7 +308,7 @@ for field in ("id", "question", "outcome", "probability", "confidence_interval")
 # costs time, so what hardly changes a forecast was left out, on the evidence of 2023-24.
 #
 # What can `confidence_interval` mean? Not a range for the outcome: that is `0` or `1` and never lies inside. It is the range in which nine of ten market prices for such a game would lie:
-# `logit(p) ± 0.7`, and `± 1.0` early and late in a season, when ratings know least. It says how much there is to know that the ratings do not see.
+# `logit(p) ± 0.7`, where `logit(p) = log(p / (1 - p))` is the logarithm of the odds, and `± 1.0` early and late in a season, when ratings know least. It says how much there is to know that the ratings do not see.
 #
 # The answer is JSON, so that any program can read it.
 
@@ -418,22 +431,26 @@ print(leads[0]["question"], row_answer(leads[0]))
 # %% [markdown]
 # ## Train
 #
-# The run has three kinds of examples: Yes/No with a soft label, JSON about winning, JSON about the margin. Each gets a share of the steps. Draw as many games for each as its steps will use, with both sides
+# The run has three kinds of examples: Yes/No with a soft label, JSON about winning, JSON about the margin. Each gets a share of the steps, and as many games as its steps will use, with both sides
 # of a game next to each other.
+#
+# Which games? Most are close. A model that sees the others rarely keeps all its answers near the middle. So lopsided games are drawn more often than they happen. **Predict:** does that make the answers wrong, as it would with
+# outcomes of a biased sample? It does not: a label says how probable a win is *given this question*, and that stays true however often the question is asked.
 
 # %%
 import math
 
 from finetune_utils.betting import forecaster
-from finetune_utils.betting.teaching import json_examples, mix, yes_no_examples
+from finetune_utils.betting.teaching import draw_games, json_examples, mix, yes_no_examples
 
 steps, batch = (4, 4) if small else (forecaster.FORECAST_STEPS, forecaster.FORECAST_BATCH)
-rng, parts = random.Random(0), {}
+rng, drawn, parts = random.Random(0), {}, {}
 for kind, rows, make in [("yes_no", wins, yes_no_examples), ("json", wins, json_examples), ("margin", leads, json_examples)]:
-    wanted = math.ceil(steps * forecaster.SHARES[kind] + 1) * batch
-    starts = rng.sample(range(0, len(rows), 2), min(len(rows), wanted) // 2)
-    parts[kind] = make([row for start in starts for row in rows[start : start + 2]], tokenizer)
-    print(f"{kind}: {forecaster.SHARES[kind]:.0%} of the steps, {len(parts[kind])} examples")
+    drawn[kind] = draw_games(rows, math.ceil(steps * forecaster.SHARES[kind] + 1) * batch, rng)
+    parts[kind] = make(drawn[kind], tokenizer)
+    print(f"{kind}: {forecaster.SHARES[kind]:.0%} of the steps, {len(drawn[kind])} examples")
+for name, rows in [("all games", wins), ("drawn for Yes/No", drawn["yes_no"])]:
+    print(f"{name}: {np.mean([abs(r['probability'] - 0.5) > 0.2 for r in rows]):.0%} have a label below 0.3 or above 0.7")
 
 # %% [markdown]
 # Look at one of the first kind. Its answer is one token, and the soft label beside it says how probable the other answer is.
@@ -517,16 +534,30 @@ course.show_table(table, caption=f"The same {len(few)} games of 2023-24 for all;
 # %% [markdown]
 # Few games, wide intervals: this table ranks nobody who is close. In the stored run the rounded regression looks best here, and over the whole season it scored {{lesson07.rounded_brier:.3f}}: so much for a few games. The study further down is made for more games, for the untuned model and the other targets too.
 #
-# ## Before the test: one repair on the dev season
+# ## Before the test: two repairs on the dev season
 #
-# The model also states margins with an interval that should hold `80` of `100` outcomes. Unlike the range of prices this can be checked: a margin lies inside or outside. Ask for margins in 2023-24,
+# **From both sides.** A game can be asked about twice: will the home team win, will the away team win? The two answers should sum to 1. **Predict:** do they, and which of the two is the better forecast?
+
+# %%
+from finetune_utils.betting.forecasts import read_forecaster
+
+some = 8 if small else 300  # so many games, at equal distances over the season
+dev_some = some_games(dev_games, some)
+twice = read_forecaster(reader, tokenizer, dev_some, answers=0, digits=0)
+print(f"p(home) + p(away) - 1: median {np.median(twice.asked_home + twice.asked_away - 1):+.3f}")
+for name, p in {"home team": twice.asked_home, "away team": 1 - twice.asked_away, "mean of both": twice.yes_no}.items():
+    print(f"{name:13} Brier {brier(p, dev_some['home_won']):.4f}, distance to the teacher {np.abs(p - teacher(dev_some)).mean():.3f}")
+
+# %% [markdown]
+# A pull toward one word raises both answers, so it drops out of `(p(home) + 1 - p(away)) / 2`. So does part of the noise, as in every mean of two measurements. From here on, this mean is the Yes/No reading. It
+# costs a second question for each game, and no training.
+#
+# **The width of the margins.** The model also states margins with an interval that should hold `80` of `100` outcomes. Unlike the range of prices this can be checked: a margin lies inside or outside. Ask for margins in 2023-24,
 # measure how far the outcomes lie from the stated center, and take the width that holds `80` of `100` of them. That is split conformal prediction.
 
 # %%
 from finetune_utils.betting.forecasts import read_margins
 
-margin_games = 8 if small else 300  # so many games of each season
-dev_some = some_games(dev_games, margin_games)
 said_dev, dev_texts = read_margins(reader, tokenizer, dev_some)
 repaired = conformal_half_width(dev_some["home_lead"] - said_dev.estimates, level=0.8)
 print("first answer:", dev_texts[0], "and the margin was", dev_some["home_lead"][0])
@@ -537,14 +568,11 @@ print(f"half width taught {half_width:.1f} points; conformal half width from {le
 #
 # ## The test season, once
 #
-# Yes/No and the stated number for all test games; the digits, and Yes/No asked from the other team's side, for some, at equal distances over the season. `read_forecaster` does for a season what you just did for one game.
+# Yes/No and the stated number for all test games; the digits for some, at equal distances over the season. `read_forecaster` does for a season what you just did for one game.
 
 # %%
-from finetune_utils.betting.forecasts import read_forecaster
-
-some = 8 if small else 400
-said = read_forecaster(reader, tokenizer, test_games, swapped=some, digits=some // 2)
-home, away = said.yes_no, said.swapped
+said = read_forecaster(reader, tokenizer, test_games, digits=8 if small else 200)
+home = said.yes_no
 won, days = test_games["home_won"].to_numpy(), test_games["date"]
 print(f"valid JSON: {said.reading.valid_share:.1%} of {len(said.texts)} answers. The first three:", *said.texts[:3], sep="\n")
 print("problems:", Counter(problem for _, problem in said.reading.problems).most_common(3) or "none")
@@ -571,7 +599,7 @@ for name, p in on_test.items():
 course.show_table(table, caption=f"Test season 2024-25, {len(won):,} games")
 
 # %% [markdown]
-# The slope is that of a line from stated to observed logits: below `1` means overconfident. ECE is the mean distance of the reliability curve from the diagonal, and the column beside it says what even a perfect
+# The slope is that of a line from stated to observed logits: below `1` means overconfident. ECE, the expected calibration error, is the mean distance of the reliability curve from the diagonal, weighted by the games in each bin. The column beside it says what even a perfect
 # forecaster would get on so many games. Never read an ECE without it.
 #
 # Differences on the same games are what counts:
@@ -639,7 +667,7 @@ print(f"answers that are valid, with their probability inside its own range: {in
 from finetune_utils.betting.scoring import interval_score
 from finetune_utils.evaluation import rate
 
-test_some = some_games(test_games, margin_games)
+test_some = some_games(test_games, some)
 said_margin, _ = read_margins(reader, tokenizer, test_some)
 lead, center = test_some["home_lead"].to_numpy(), np.array(said_margin.estimates)
 ends = np.array([(a.low, a.high) if a else (0.0, 0.0) for a in said_margin.answers])
@@ -655,14 +683,14 @@ for name, (low, high) in kinds.items():
 #
 # ### Does it contradict itself?
 #
-# Ask the same game from both sides: the two probabilities should sum to 1. Then change nothing but the Elo difference in the text: the probability should only go up.
+# Once more from both sides, now on the test games. Then change nothing but the Elo difference in the text: the probability should only go up.
 
 # %%
-swap = home + away - 1
-both = np.flatnonzero(~np.isnan(swap))  # games that were asked about from both sides
-print(f"p(home) + p(away) - 1 in {len(both)} games: median {np.median(swap[both]):+.3f}, median distance from 0 {np.median(abs(swap[both])):.3f}")
+swap = said.asked_home + said.asked_away - 1
+print(f"p(home) + p(away) - 1 in {len(swap)} games: median {np.median(swap):+.3f}, median distance from 0 {np.median(abs(swap)):.3f}")
+print(f"Brier of the home question alone {scores['one_side_brier']:.4f}, of the mean of both {scores['yes_no_brier']:.4f}")
 game = test_games.iloc[len(test_games) // 2].to_dict()
-sweep = pd.DataFrame([game | {"elo_gap": float(gap)} for gap in range(-240, 241, 40)])
+sweep = pd.DataFrame([game | {"elo_gap": float(gap), "elo_lead": gap + elo.home_edge * game["site"]} for gap in range(-240, 241, 40)])
 asked = win_rows(sweep, [0.5] * len(sweep), sides=(1,), wording=0)
 climb = yes_no(reader, tokenizer, [yes_no_prompt(r, tokenizer) for r in asked])[0].numpy()
 steps_up = int((np.diff(climb) >= 0).sum())
@@ -670,7 +698,7 @@ print("P(home win) as Elo goes from -240 to +240:", *[f"{p:.2f}" for p in climb]
 print(f"{steps_up} of {len(climb) - 1} steps go up")
 
 # %% [markdown]
-# Mostly it does go up, but in stairs. The stairs are where the *word* for the difference changes; between two words the number hardly counts. The model reads "clearly stronger", not +85.
+# Mostly it does go up, but in stairs. The stairs are where the *words* change, "fair favorite" to "clear favorite"; between two of them the number hardly counts. The model reads the words, not +85.
 #
 # Does it use what it may remember about teams? Call them "Reds" and "Blues" instead. If the names mattered, the answers would move and the score would change.
 
@@ -678,8 +706,8 @@ print(f"{steps_up} of {len(climb) - 1} steps go up")
 places = range(0, len(test_games), 4 if small else 9)
 renamed = [win_rows(test_games.iloc[[i]], [0.5], (1,), 0, {test_games.home[i]: "Reds", test_games.away[i]: "Blues"})[0] for i in places]
 nameless = yes_no(reader, tokenizer, [yes_no_prompt(r, tokenizer) for r in renamed])[0].double().numpy()
-print(f"{len(places)} games with invented names: median change {np.median(abs(nameless - home[places])):.3f}; "
-      f"Brier {brier(nameless, won[places]):.4f}, with real names {brier(home[places], won[places]):.4f}")
+print(f"{len(places)} games with invented names: median change {np.median(abs(nameless - said.asked_home[places])):.3f}; "
+      f"Brier {brier(nameless, won[places]):.4f}, with real names {brier(said.asked_home[places], won[places]):.4f}")
 
 # %% [markdown]
 # ### Where is it good, and where not?
@@ -705,7 +733,7 @@ course.show_table(table, caption="Yes/No reading on parts of the test season")
 # %%
 errors = np.abs(home - won)
 home_rows, checks = win_rows(test_games, home, sides=(1,), wording=0), []
-for i in [*both[np.argsort(-errors[both])[:3]], *both[np.argsort(np.abs(home - 0.5)[both])[:2]]]:
+for i in [*np.argsort(-errors)[:3], *np.argsort(np.abs(home - 0.5))[:2]]:
     answer = said.reading.answers[i]
     checks.append({"question": home_rows[i]["question"], "answer": said.texts[i], "Yes/No": f"{home[i]:.2f}", "margin of the game": int(test_games.home_lead[i]),
                    "complete": "yes" if answer else "no", "coherent": "yes" if answer and abs(swap[i]) <= 0.05 and abs(answer.estimate - home[i]) <= 0.05 else "no"})
@@ -825,6 +853,8 @@ real = value_bets(home, *odds, won)
 print(f"{real.count} bets on {len(won)} games; profit {real.roi:+.1%} a bet, standard error {real.roi_error:.1%}" if real.count > 1 else f"{real.count} bets: the vig is wider than what model and price differ by")
 
 # %% [markdown]
+# One season cannot tell a result like that from the vig, and hardly from zero: two standard errors are wider than both. A profit of the same size would have proved as little.
+#
 # ### Nobody should bet on this
 #
 # * The model knows a handful of numbers about a game. A bookmaker knows those, and injuries, line-ups, travel and what everyone else bets.
@@ -833,8 +863,8 @@ print(f"{real.count} bets on {len(won)} games; profit {real.roi:+.1%} a bet, sta
 #
 # **This is not betting advice.** No number in this lesson is a reason to risk money.
 #
-# If betting hurts you or someone near you, help is free and confidential in many countries. Look up the helpline for problem gambling of your own country. In the United States it is run by the National Council on
-# Problem Gambling (ncpgambling.org); in October 2025 its number was 1-800-522-4700 (source: sbcamericas.com, 2025-10-02). Such numbers change, so check the site.
+# If betting hurts you or someone near you, help is free and confidential in many countries. Look up the helpline for problem gambling of your own country. In the United States the National Council on
+# Problem Gambling runs one; its current number is on ncpgambling.org.
 #
 # ## Larger models, other games
 #
@@ -861,7 +891,7 @@ from finetune_utils.betting.larger import encoder_forecaster, encoder_probabilit
 ENCODER = "tiny"  # "microsoft/SportsBERT" fetches the real one from the hub; then take a few hundred steps
 encoder, encoder_tokenizer = encoder_forecaster(ENCODER)
 losses = train_encoder(encoder, encoder_tokenizer, random.Random(0).sample(wins, 64), steps=8)
-by_encoder = encoder_probabilities(encoder, encoder_tokenizer, [r["question"] for r in home_rows[:8]])
+by_encoder = encoder_probabilities(encoder, encoder_tokenizer, [r["question"] for r in wins[:8]])
 print(f"encoder {ENCODER}: loss {losses[0]:.3f} to {losses[-1]:.3f}; first probabilities {[round(float(p), 2) for p in by_encoder[:3]]}")
 
 # %% [markdown]
@@ -894,7 +924,7 @@ numbers |= {f"{name.replace('-', '_')}_valid": reading.valid_share for name, (re
 
 # %%
 course.check_run(
-    "lesson07", profile, **numbers, same_past=same_past, same_examples=same_examples, elo_by_hand_gap=elo_gap_to_package,
+    "lesson07", profile, **numbers, same_past=same_past, leak_found=leak_found, same_examples=same_examples, elo_by_hand_gap=elo_gap_to_package,
     home_edge=elo.home_edge, carry_over=elo.carry_over, shuffled=float(np.mean(shuffled)), rounded_brier=brier(rounded, dev_games["home_won"]),
     teacher_brier=brier(teacher(test_games), won), teacher_correlation=copied, ece=ece(home, won), ece_if_perfect=ece_null(home)[0],
     steps_up=steps_up, value_bet_return=float(returns[0.0]), kelly_median=float(np.median(paths["full Kelly"][:, -1])), training_seconds=result.seconds,
@@ -903,9 +933,9 @@ course.check_run(
 # %% [markdown]
 # ## What you learned
 #
-# * Features must come from strictly earlier dates. Prove it by recomputing rows from the past alone.
+# * Features must come from strictly earlier dates. Prove it: compute rows again from the past alone, with another result of the game.
 # * A proper score rewards the truth. Compare forecasters on the same games, with an interval by day, against rungs that anyone can climb.
-# * A leak makes everything look better, calibration included. Only the ladder gives it away.
+# * A leak makes everything look better, calibration included. Suspect whatever stands far above the ladder, then compute rows again with another result.
 # * On 2024-25 the Yes/No reading scored {{lesson07.yes_no_brier:.4f}}, the stated number {{lesson07.stated_brier:.4f}}; Elo {{lesson07.elo_brier:.4f}}, the regression {{lesson07.regression_brier:.4f}}, the home rate
 #   {{lesson07.home_rate_brier:.4f}}. {{lesson07.valid:.1%}} of the answers were valid JSON.
 # * A language model that learns from a regression can at best become that regression, in words. What it adds is the interface, not the forecast.

@@ -202,8 +202,8 @@ for name, pad in [("wrong", 0), ("right", tokenizer.pad_token_id)]:
     print(f"{name} pad id: in the batch, probabilities move by up to {pad_gap[name]:.3f} and {pad_changed[name]} of {len(few)} labels change")
 
 # %% [markdown]
-# No pad id stops with an error, as it should. The wrong one raises nothing, and a post's label depends on what else is in its batch. GPT-2 comes without a pad id, so people set
-# the tokenizer's and forget the model's. `load_classifier` sets both.
+# No pad id stops with an error, as it should. The wrong one raises nothing, and a post's label depends on what else is in its batch. GPT-2 comes without a pad id. Whoever sets only the tokenizer's
+# gets the error; whoever then writes some number into the model's config gets the silent case. `load_classifier` sets both to the same id.
 #
 # In a training example, the label stands where the head reads: at the last token. Everything else is masked with `-100` as ever.
 
@@ -233,7 +233,7 @@ print(f"TF-IDF: macro-F1 {macro_f1(y['train'], counter.predict(words_of['train']
 # It knows its own posts by heart. The gap to the dev posts has a name, overfitting, and we will come back to it.
 #
 # The second rung needs no training: ask the model. *Zero-shot* is the classifier above with its head of words. *Few-shot* puts solved posts before the question. Both take the likeliest of the
-# three words. The solved posts are the same for every row, so the model reads them once and keeps its keys and values. From here on the weights are kept in the format that is quick on your machine.
+# three words. The solved posts are the same for every row, so the model reads them once and keeps what attention computed for them (its keys and values). From here on the weights are kept in the format that is quick on your machine.
 
 # %%
 from finetune_utils.hardware import cast_weights, choose_precision
@@ -259,7 +259,7 @@ for name, log_probs in asked.items():
     print(f"{name}, corrected: macro-F1 {macro_f1(dev_y, said, 3):.2f}; says", {label: int((said == i).sum()) for i, label in enumerate(LABELS)})
 
 # %% [markdown]
-# The third rung keeps the model frozen, takes the vector at the last token as `576` features, and fits a logistic regression on them. Its one setting is chosen on dev posts.
+# The third rung keeps the model frozen, takes the vector at the last token as `576` features, and fits a logistic regression on them. Its one setting, `C`, says how large its weights may grow: small values hold them near zero. It is chosen on dev posts.
 
 # %%
 from finetune_utils.classification import last_token_features
@@ -302,7 +302,7 @@ lora_dev = macro_f1(dev_y, dev_said, 3)
 print(f"macro-F1 on dev posts: {lora_dev:.2f}")
 
 # %% [markdown]
-# A cross-entropy of `log(3)`, about `1.10` nats, is what guessing gets. Look at both columns: as long as both fall, the model learns what carries over. When only the left one falls, it learns these posts.
+# A cross-entropy of `log(3)`, about `1.10` nats, is what guessing gets. The left column is a mean over the steps of an epoch, the right one is measured at its end, so in the first epoch the left one can be the higher. Look at both columns: as long as both fall, the model learns what carries over. When only the left one falls, it learns these posts.
 #
 # ## An encoder, by the same path
 #
@@ -360,7 +360,10 @@ else:
     print("No rows of this study are stored yet.")
 
 # %% [markdown]
-# Choose by the loss, not by F1: with so few dev posts, one post more or less moves F1 by more than most rates do, as its intervals show. Now look inside three of the LoRA runs.
+# Loss and F1 disagree here: F1 rises with the rate, while the loss after the last epoch does not fall with it. With so few dev posts an F1 is known to about ± 0.1, so the loss is the steadier guide. Two cautions. These
+# are the losses after the last epoch, and several runs were better one epoch earlier. And for full fine-tuning the smallest rate was the best that was tried, so a still smaller one may be better.
+#
+# Now look inside three of the LoRA runs.
 
 # %%
 if rates:
@@ -372,14 +375,14 @@ if rates:
     partner = next(row for row in lora_rows if row["rate"] == random_row["rate"])
     print(f"rate {random_row['rate']:g}: dev loss {partner['dev_loss']:.2f} with a head from words, {random_row['dev_loss']:.2f} with one at random")
     same = next((row for row in lora_rows if row["rate"] == RATE), best_row)
-    print(f"rate {RATE:g}: stored dev loss {same['dev_loss']:.2f}, yours above {lora_losses['dev'][-1]:.2f}")
+    print(f"rate {RATE:g}: dev loss stored {same['dev_loss']:.2f}, in your run {lora_losses['dev'][-1]:.2f}")
 
 # %% [markdown]
 # The head from words made the idea easy to see. These rows do not show that it trains better: at the same rate, the random head had the lower dev loss. One seed, so read no more into it.
 #
 # ## The test, once
 #
-# Everything is chosen, so every classifier may see the test posts now. **Predict** the order.
+# Nothing will be changed from here on, so every classifier may see the test posts now. MiniLM goes in as it is, overfitted. **Predict** the order.
 
 # %%
 test_y, test = y["test"], encoded["test"]
@@ -408,13 +411,15 @@ trained = [name for name in on_test if name in ("LoRA", "MiniLM, fine-tuned", "f
 classification_plots.macro_f1_ladder(on_test, guessing, trained)
 
 # %% [markdown]
-# The intervals are wide and overlap, because some posts are hard for all. To compare two classifiers, take the difference on the same draws of posts.
+# The overfitted MiniLM stands high in the ladder: its dev loss rose because it is too sure, not because it makes more mistakes.
+#
+# Each interval says how the score would change with other posts. Hard posts pull all classifiers down together, so to compare two of them, take the difference on the same draws of posts.
 
 # %%
 from finetune_utils.class_metrics import macro_f1_difference
 
 against = {name: macro_f1_difference(test_y, said, predicted["LoRA"], 3) for name, said in predicted.items() if name != "LoRA"}
-table = [{"LoRA minus": name, "macro-F1 [95 %]": str(gap), "shown": "LoRA better" if gap.low > 0 else "LoRA worse" if gap.high < 0 else "no difference"}
+table = [{"LoRA minus": name, "macro-F1 [95 %]": str(gap), "verdict": "LoRA better" if gap.low > 0 else "LoRA worse" if gap.high < 0 else "no difference shown"}
          for name, gap in against.items()]
 course.show_table(table, caption=f"Paired differences on {len(test_y)} test posts")
 
@@ -430,7 +435,7 @@ else:
     print("No rows of this study are stored yet.")
 
 # %% [markdown]
-# Read the table by price. Where it says "no difference" beside a cheaper classifier, take the cheaper one, or label more posts.
+# Read the table by price. Where no difference is shown beside a cheaper classifier, look at how much its interval allows. If you can live with that much, take the cheaper one. If not, label more posts.
 #
 # ## Read the errors
 #
@@ -553,7 +558,7 @@ course.check_run(
 # %% [markdown]
 # ## What you learned
 #
-# * A decoder classifies with the vector at its last token. The pad id must be known to the model, or it reads padding without a word.
+# * A decoder classifies with the vector at its last token. The model must know the right pad id. With none it stops with an error; with a wrong one it reads padding and says nothing.
 # * On {{lesson08.test_posts}} test posts the macro-F1 was {{lesson08.tfidf_f1:.2f}} for word counts, {{lesson08.few_shot_f1:.2f}} for a few-shot prompt ({{lesson08.few_shot_corrected_f1:.2f}} corrected),
 #   {{lesson08.frozen_f1:.2f}} for frozen features, {{lesson08.lora_f1:.2f}} for LoRA and {{lesson08.minilm_f1:.2f}} for the fine-tuned MiniLM.
 # * LoRA minus frozen features was {{lesson08.lora_vs_frozen:+.2f}} [{{lesson08.lora_vs_frozen_low:+.2f}}, {{lesson08.lora_vs_frozen_high:+.2f}}]. Look whether that interval holds 0 before you pay for training.

@@ -46,16 +46,16 @@ RUNS = (
     Run("shuffled outcomes", target="yes-no soft", control="shuffled outcomes", steps=0.6),
     Run("leaky feature", target="yes-no soft", control="leaky feature", steps=0.6),
 )
-# Games of the season that each reading is taken on (None: all); the arms beside the forecaster get fewer.
-WHOLE = {"games": None, "swapped": None, "answers": None, "digits": None, "margins": None}
-LESS = {"games": 400, "swapped": 0, "answers": 200, "digits": 0, "margins": 0}
-UNTUNED = {"games": 200, "swapped": 100, "answers": 50, "digits": 50, "margins": 0}
+# Games of the season that each reading is taken on (None: all), as in the lesson; arms beside the forecaster get fewer.
+WHOLE = {"games": None, "answers": None, "digits": 200, "margins": 300}
+LESS = {"games": 400, "answers": 200, "digits": 0, "margins": 0}
+UNTUNED = {"games": 200, "answers": 50, "digits": 50, "margins": 0}
 TINY = {
     "model": "tiny",
     "steps": 4,
     "runs": (RUNS[0], RUNS[1], Run("few-shot", steps=0, shots=2), RUNS[-1]),
     "season": "dev",
-    "sizes": {"games": 12, "swapped": 4, "answers": 4, "digits": 4, "margins": 8},
+    "sizes": {"games": 12, "answers": 4, "digits": 4, "margins": 8},
 }
 # What prose may quote of an arm beside the forecaster.
 KEPT = ("yes_no_brier", "yes_no_accuracy", "yes_no_slope", "yes_no_games", "stated_brier", "stated_games", "valid")
@@ -68,7 +68,8 @@ def one_run(run: Run, model: str, steps: int, season: str, sizes: dict[str, Any]
     data = forecast_data(control=run.control, seed=run.seed)
     few = some_games(data.train.assign(label=data.labels), run.shots)
     shots = win_rows(few, few["label"], sides=(1,)) if run.shots else []
-    row: dict[str, Any] = {"name": run.name, "seed": run.seed, "target": run.target, "control": run.control}
+    row: dict[str, Any] = {"name": run.name, "seed": run.seed, "target": run.target}
+    row["control"] = run.control or ("" if run.name == "forecaster" else run.name)  # the others set no ranges
     if run.steps:
         wanted = max(round(run.steps * steps), 1)
         tuned, tokenizer, result = train_forecaster(data, model, run.seed, wanted, run.target, progress=False)
@@ -101,7 +102,8 @@ def compute(
         if row["name"] != "forecaster":
             key = row["name"].replace(" ", "_").replace("-", "_")
             values |= {f"{key}_{k}": row[k] for k in KEPT if k in row}
-    settings = {"model": model, "season": season, "steps": steps, "batch_size": FORECAST_BATCH, "rate": FORECAST_RATE}
+    settings: dict[str, Any] = {"lesson": "lesson07", "model": model, "season": season, "steps": steps}
+    settings |= {"batch_size": FORECAST_BATCH, "rate": FORECAST_RATE}
     settings |= {"shares": SHARES, "teacher": list(TEACHER), "runs": [list(run) for run in runs]}
     return {"settings": settings, "rows": rows, "values": values}
 

@@ -19,6 +19,13 @@ def test_a_single_value_still_gets_a_margin():
     assert range_of([0.0]) == pytest.approx((-0.01, 0.01))
 
 
+def test_a_gap_of_rounding_must_stay_one():
+    assert range_of([5e-7], "trainer_gap") == (0.0, 1e-4)
+    assert range_of([8e-5, 3e-5], "merged_gap") == pytest.approx((0.0, 8e-4))
+    assert range_of([0.2], "rounded_gap") == pytest.approx((0.19, 0.21))  # a real difference
+    assert range_of([5e-7], "loss") == pytest.approx((-0.01, 0.01), abs=1e-6)
+
+
 def test_a_truth_value_has_no_margin():
     assert range_of([True]) == (1.0, 1.0)
 

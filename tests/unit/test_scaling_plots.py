@@ -44,4 +44,9 @@ def test_tasks_are_told_apart_without_color(shown):
     ((figure, alt, sentence),) = shown
     assert "one rule, new pairs 50% to 90%" in sentence
     assert len({line.get_marker() for line in figure.axes[0].lines}) == 3
-    assert [text.get_text() for text in figure.axes[0].texts] == ["one form", "one rule, new pairs", "many facts"]
+    legend = figure.axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "one form",
+        "one rule, new pairs",
+        "many facts",
+    ]

@@ -50,6 +50,7 @@ assert found == {"cat": 0.5, "mat": 0.5}, (
     f"The last 'the' is followed by nothing, so it must not be counted: expected one half each, got {found}."
 )
 assert next_word("a b", "b") == {}, "'b' ends the text and is followed by nothing: return an empty dictionary, and do not divide by 0."
+print("Exercise 01.1 is right.")
 
 # %% [markdown]
 # ## 01.2 How probable is an answer? (medium, 10 minutes)
@@ -104,6 +105,7 @@ assert abs(value - expected) < 1e-3 * expected, (
     f"Expected {expected:.3f} nats, got {value:.3f}. Usual causes: logits taken one position too late (position i predicts token i + 1), or tokens "
     "of the prompt counted as well."
 )
+print("Exercise 01.2 is right.")
 
 # %% [markdown]
 # ## 01.3 Examples for a few-shot prompt (medium, 10 minutes)
@@ -157,6 +159,7 @@ assert questions[1::2] == ["Will it rain?", "Teach me chess."], (
 )
 assert questions[0::2] == ["What is alpha?", "What is merging?"], f"On-topic rows come first, in the order of train; yours are {questions[0::2]}."
 assert len(pick_examples(train, test, 3)) == 3, "With count=3 the result must have 3 pairs: cut the list at the end."
+print("Exercise 01.3 is right.")
 
 # %% [markdown]
 # ## 01.4 A machine that costs while idle (easy, 10 minutes)
@@ -196,6 +199,7 @@ assert months_until_it_pays(0.02, 0.005, 2_000, upfront=600, rent=50) is None, (
     "With 2,000 requests you save 30 a month and pay 50 rent: it never pays, so return None, not a negative number of months."
 )
 assert months_until_it_pays(0.02, 0.02, 10_000, upfront=600, rent=0) is None, "Nothing saved and no rent: never, and no division by 0."
+print("Exercise 01.4 is right.")
 
 # %% [markdown]
 # ## 01.5 Say what is wrong with an answer (medium, 10 minutes)
@@ -211,7 +215,7 @@ assert months_until_it_pays(0.02, 0.02, 10_000, upfront=600, rent=0) is None, "N
 #
 # <details><summary>Hint</summary>
 #
-# `re.split(r"(?<=[.!?])\s+", answer.strip())` cuts after a full stop and keeps it. A list is longer than the set of its elements when something occurs twice.
+# `re.split(r"(?<=[.!?])\s+", answer.strip())` cuts after a period and keeps it. A list is longer than the set of its elements when something occurs twice.
 #
 # </details>
 
@@ -238,10 +242,11 @@ assert problems("LoRA is small. LoRA is small.") == ["repeats itself"], (
     "The same sentence stands there twice. Cut the answer into sentences and compare how many there are with how many different ones."
 )
 assert problems("There are three reasons: the") == ["unfinished"], (
-    "This answer was cut off by the token limit: its last character is no full stop, exclamation mark or question mark."
+    "This answer was cut off by the token limit: its last character is no period, exclamation mark or question mark."
 )
 assert problems("One. Two. Three.") == [], "Three different, finished sentences are allowed: too long means more than three."
 assert problems("One. Two. Three. Four.") == ["too long"], "Four sentences are one too many."
 assert set(problems("A b. A b. A b. A b. And")) == {"unfinished", "too long", "repeats itself"}, (
     "An answer can have several problems at once: collect all of them instead of returning at the first."
 )
+print("Exercise 01.5 is right.")

@@ -64,6 +64,9 @@ def test_a_small_season_by_hand(game, settings):
     assert [last[f"away_{n}"] for n in KNOWN_BEFORE[1:]] == [2, 1, 0.5, 2.5, 2.5, 2, 0]
     assert [last[f"home_{n}"] for n in KNOWN_BEFORE[1:]] == [1, 0, 0, -10, -10, 3, 0]
     assert (last["margin_gap"], last["win_share_gap"], last["home_lead"]) == (-12.5, -0.5, 20)
+    assert last["elo_lead"] == pytest.approx(last["home_elo"] - last["away_elo"] + settings.home_edge)
+    abroad = feature_table([*games[:2], dataclasses.replace(games[2], neutral=True)], settings).iloc[-1]
+    assert abroad["elo_lead"] == pytest.approx(last["elo_gap"])
     second = feature_table(games, settings).iloc[1]
     assert (second["home_rest"], second["home_tired"], second["away_rest"]) == (0, 1, LONGEST_REST)
 

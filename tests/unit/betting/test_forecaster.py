@@ -153,14 +153,14 @@ def test_a_tiny_model_trains_and_every_number_of_its_score_is_finite(data, tiny)
     model, tokenizer, result = train_forecaster(data, "tiny", steps=4, batch_size=2, progress=False)
     assert result.steps == 4
     values = score_forecaster(
-        model, tokenizer, data, games=12, swapped=4, answers=4, digits=4, margins=8
+        model, tokenizer, data, games=12, answers=4, digits=4, margins=8
     )  # fmt: skip
     json.dumps(values, allow_nan=False)
     assert values["games"] == values["yes_no_games"] == 12
     assert values["stated_games"] == values["digits_games"] == 4
     assert values["margin_games"] == 4
-    few = score_forecaster(model, tokenizer, data, "test", games=12, swapped=0, answers=0, digits=0, margins=0)
-    assert not {key for key in few if key.startswith(("stated", "digits", "swap", "margin", "valid"))}
+    few = score_forecaster(model, tokenizer, data, "test", games=12, answers=0, digits=0, margins=0)
+    assert not {key for key in few if key.startswith(("stated", "digits", "margin", "valid"))}
     assert few["elo_brier"] == brier(
         data.ladder["Elo"](some_games(data.test, 12)), some_games(data.test, 12)["home_won"]
     )
@@ -175,13 +175,15 @@ def test_training_moves_the_answer_towards_the_labels(data, tiny):
 
 def test_readings_stand_beside_their_games(data, tiny_model, tokenizer):
     table = some_games(data.dev, 8)
-    read = read_forecaster(tiny_model(), tokenizer, table, swapped=2, answers=3, digits=4)
-    assert np.flatnonzero(~np.isnan(read.swapped)).tolist() == [0, 4]
+    read = read_forecaster(tiny_model(), tokenizer, table, answers=3, digits=4)
     assert np.flatnonzero(~np.isnan(read.stated)).tolist() == [0, 2, 5]
     assert np.flatnonzero(~np.isnan(read.digits)).tolist() == [0, 2, 4, 6]
     whole = read_forecaster(tiny_model(), tokenizer, table, answers=0, digits=0)
-    np.testing.assert_allclose(whole.yes_no, read.yes_no, rtol=1e-5)
-    np.testing.assert_allclose(whole.swapped[[0, 4]], read.swapped[[0, 4]], rtol=1e-4)
+    np.testing.assert_allclose(whole.asked_home, read.asked_home, rtol=1e-5)
+    np.testing.assert_allclose(whole.asked_away, read.asked_away, rtol=1e-5)
+    alone = read_forecaster(tiny_model(), tokenizer, table.iloc[[5]], answers=0, digits=0)
+    np.testing.assert_allclose(alone.asked_away, whole.asked_away[5], rtol=1e-4)
+    assert abs(whole.asked_home - whole.asked_away).max() > 1e-6
     assert whole.texts == []
 
 
@@ -195,9 +197,9 @@ def test_solved_games_stand_before_the_question(data, tiny_model, tokenizer, mon
     )
     rows = forecasts.win_rows(data.train.head(1), [0.7], wording=0)
     table = data.dev.head(1)
-    read_forecaster(None, tokenizer, table, swapped=0, digits=0, shots=rows)
+    read_forecaster(None, tokenizer, table, digits=0, shots=rows)
     question = forecasts.win_rows(table, [0.5], (1,), wording=0)[0]["question"]
-    json_prompt, yes_no_prompt = (prompts[0] for prompts in asked)
+    json_prompt, yes_no_prompt, _ = (prompts[0] for prompts in asked)
     won = data.train["home_won"][0]
     solved = [
         f"{row['question']}\nYes or No:{'Y' if y else 'N'}\n\n" for row, y in zip(rows, (won, 1 - won), strict=True)
@@ -217,26 +219,29 @@ def test_the_score_of_readings_by_hand(data):
     elo = data.ladder["Elo"](table)
     answers = ['{"probability": 0.60, "confidence_interval": [0.40, 0.75]}', "I think so"] * 20
     reading = read_answers(answers)
-    swapped = np.full(40, NAN)
-    swapped[[0, 10, 20]] = 1 - elo[[0, 10, 20]] + [0.1, -0.3, 0.02]
-    read = Forecasts(elo, swapped, np.array(reading.estimates), np.full(40, NAN), reading, answers)
+    # Asked from both sides, this model says Yes too often by 0.1, 0.3 or 0.02: the mean of both is Elo again.
+    pull = np.tile([0.1, 0.3, 0.02, 0.02], 10)
+    read = Forecasts(
+        elo + pull / 2, 1 - elo + pull / 2, np.array(reading.estimates), np.full(40, NAN), reading, answers
+    )
     values = score_forecasts(read, table, data.ladder)
-    assert values["yes_no_brier"] == values["elo_brier"] == pytest.approx(brier(elo, table["home_won"]))
-    assert values["yes_no_vs_elo"] == values["yes_no_vs_elo_low"] == 0
+    assert values["yes_no_brier"] == pytest.approx(values["elo_brier"]) == pytest.approx(brier(elo, table["home_won"]))
+    assert values["yes_no_vs_elo"] == pytest.approx(0)
+    assert values["yes_no_vs_elo_low"] == pytest.approx(0)
+    assert values["one_side_brier"] == pytest.approx(brier(elo + pull / 2, table["home_won"]))
     won = table["home_won"].to_numpy()
     assert values["stated_brier"] == pytest.approx(np.mean((np.tile([0.6, 0.5], 20) - won) ** 2))
     assert values["stated_vs_elo"] == pytest.approx(values["stated_brier"] - values["elo_brier"])
     assert (values["valid"], values["inside"]) == (0.5, 0.5)
     assert values["interval_width"] == pytest.approx(0.35)
-    assert values["swap_median"] == pytest.approx(0.02)
-    assert values["swap_abs_median"] == pytest.approx(0.1)
+    assert values["swap_median"] == values["swap_abs_median"] == pytest.approx(0.06)
     assert not any(key.startswith("digits") for key in values)
 
 
 def test_equal_forecasts_have_no_slope_and_that_is_said_as_zero(data):
     table = data.dev.head(20)
     none = np.full(20, NAN)
-    read = Forecasts(np.full(20, 0.5), none, none, none, said(), [])
+    read = Forecasts(np.full(20, 0.5), np.full(20, 0.5), none, none, said(), [])
     values = score_forecasts(read, table, data.ladder)
     assert values["yes_no_slope"] == 0
     assert values["yes_no_log_loss"] == pytest.approx(math.log(2))

@@ -15,10 +15,10 @@ from finetune_utils.betting.questions import (
     SCHEMA,
     WORDINGS,
     describe,
+    favor,
     margin_rows,
     next_ten_rows,
     price_range,
-    strength,
     to_splits,
     win_rows,
 )
@@ -43,20 +43,20 @@ def pairs(rows):
 def game_row(**changes):
     row = {
         "id": "2024-01-09-LAL", "home": "LAL", "away": "GSW", "neutral": False, "home_games": 36, "away_games": 35,
-        "elo_gap": 84.6, "margin_gap": 4.2, "tired_gap": -1,
+        "elo_gap": 84.6, "elo_lead": 134.6, "margin_gap": 4.2, "tired_gap": -1,
     }  # fmt: skip
     return row | changes
 
 
 def test_the_text_tells_both_sides_the_same_story():
-    assert describe(game_row(), 1) == "Home. They are tired. Points +4. Elo +85: clearly stronger."
-    assert describe(game_row(), -1) == "Away. Tired. Points -4. Elo -85: clearly weaker."
+    assert describe(game_row(), 1) == "Home. They are tired. Points +4. Elo +85: strong favorite."
+    assert describe(game_row(), -1) == "Away. Tired. Points -4. Elo -85: strong underdog."
     assert describe(game_row(neutral=True), -1).startswith("Neutral. Tired.")
 
 
 def test_only_what_is_unusual_is_told():
     rested = game_row(tired_gap=0)
-    assert describe(rested, 1) == "Home. Points +4. Elo +85: clearly stronger."
+    assert describe(rested, 1) == "Home. Points +4. Elo +85: strong favorite."
     assert describe(rested | {"home_games": 14}, 1).startswith("Home. Early season. Points")
     assert describe(rested | {"home_games": 14}, -1).startswith("Away. Points")
     assert describe(rested | {"away_games": 75}, -1).startswith("Away. Last week. Points")
@@ -76,11 +76,17 @@ def test_a_question_names_both_teams_and_then_says_what_was_known(season):
     assert unknown["question"].startswith("Will the XYZ beat the Warriors?")
 
 
-def test_words_for_strength_are_symmetric():
-    assert [strength(d) for d in (0, -24, 25, -75, 150, 249, 250)] == [
-        "evenly matched", "evenly matched", "slightly stronger", "clearly weaker", "much stronger", "much stronger",
-        "far stronger",
+def test_words_for_a_lead_are_symmetric():
+    assert [favor(lead) for lead in (0, -14, 15, -45, 119, 120, -229, 230)] == [
+        "toss-up", "toss-up", "slight favorite", "fair underdog", "clear favorite", "strong favorite",
+        "heavy underdog", "huge favorite",
     ]  # fmt: skip
+
+
+def test_the_word_counts_the_home_edge_and_the_number_does_not():
+    even = game_row(elo_gap=0.0, elo_lead=50.0, tired_gap=0)
+    assert describe(even, 1) == "Home. Points +4. Elo +0: fair favorite."
+    assert describe(even, -1) == "Away. Points -4. Elo +0: fair underdog."
 
 
 def test_every_team_has_a_name_of_its_own(games):

@@ -1,12 +1,13 @@
 """Training rows of both kinds: what is supervised, how probable, and in which proportion."""
 
+import random
 from collections import Counter
 
 import pytest
 
 from finetune_utils.betting import teaching
 from finetune_utils.betting.questions import margin_rows, win_rows
-from finetune_utils.betting.teaching import json_examples, json_prompt, mix, yes_no_examples, yes_no_prompt
+from finetune_utils.betting.teaching import draw_games, json_examples, json_prompt, mix, yes_no_examples, yes_no_prompt
 from finetune_utils.errors import UserError
 from finetune_utils.hardware import FP32
 from finetune_utils.training import TrainSettings, train
@@ -53,6 +54,25 @@ def test_the_prompts_are_those_of_the_examples(rows, tokenizer):
         (example,) = examples(rows[:1], tokenizer)
         asked = [token for token, label in zip(example["input_ids"], example["labels"], strict=True) if label == -100]
         assert tokenizer.decode(asked) == prompt(rows[0], tokenizer)
+
+
+def test_lopsided_games_are_drawn_more_often_and_both_sides_stay_together():
+    rows = [{"id": (i, side), "estimate": 0.9 if i % 10 == 0 else 0.5} for i in range(200) for side in (1, -1)]
+    drawn = draw_games(rows, 80, random.Random(0))
+    assert len(drawn) == 80
+    games = [row["id"][0] for row in drawn[::2]]
+    assert games == [row["id"][0] for row in drawn[1::2]]
+    assert [row["id"][1] for row in drawn[:4]] == [1, -1, 1, -1]
+    assert len(set(games)) == 40
+    far = sum(row["estimate"] == 0.9 for row in drawn[::2])
+    assert 10 <= far <= 20  # one game in ten is far; in an even draw four of forty would be
+    assert games != sorted(games)
+    assert drawn == draw_games(rows, 80, random.Random(0)) != draw_games(rows, 80, random.Random(1))
+
+
+def test_all_games_are_drawn_when_there_are_too_few_and_equal_ones_are_no_problem():
+    rows = [{"id": i // 2, "estimate": 0.5} for i in range(10)]
+    assert sorted(row["id"] for row in draw_games(rows, 99, random.Random(0))) == [i // 2 for i in range(10)]
 
 
 def test_a_mix_keeps_its_shares_in_every_stretch():
