@@ -64,12 +64,11 @@ def judges(found: Mapping[str, Mapping[str, Any]]) -> None:
             ax.plot(x.estimate, place, "D" if place == 0 else "o", color=color)
             ax.annotate(f"{x.estimate:.0%}", (x.estimate, place), xytext=(0, 6), textcoords="offset points",
                         ha="center", fontsize=8, color=color)  # fmt: skip
-        ax.axvline(1 / 3, color=ACCENT, linestyle=":", linewidth=1)
         first = kind == next(iter(found))
         ax.set_yticks(range(len(results)), list(results) if first else [""] * len(results))
         ax.set(xlim=(-0.05, 1.05), ylim=(len(results) - 0.5, -0.8), xticks=[0, 0.5, 1])
         ax.set_title(kind, fontsize=9)
-    figure.supxlabel("share of verdicts equal to the labels, 95 % interval (dotted: one in three)", fontsize=9)
+    figure.supxlabel("share of verdicts equal to the labels, 95 % interval", fontsize=9)
     parts = [f"{' '.join(kind.split())}: " + ", ".join(f"{name} {x.estimate:.0%}" for name, x in results.items())
              for kind, results in found.items()]  # fmt: skip
     sentence = f"Verdicts equal to the labels. {'; '.join(parts)}."

@@ -74,12 +74,21 @@ def judge_by_rule(
     ]
 
 
-def ratings(games: Sequence[Game], groups: Sequence[Hashable] | None = None, seed: int = 0) -> dict[str, Interval]:
+@dataclass(frozen=True)
+class Ratings:
+    """Ratings of systems by name, and the difference of each two of them, all with 95 % intervals."""
+
+    levels: dict[str, Interval]
+    gaps: dict[tuple[str, str], Interval]
+
+
+def ratings(games: Sequence[Game], groups: Sequence[Hashable] | None = None, seed: int = 0) -> Ratings:
     """Bradley-Terry strengths on the scale of Elo, mean 1000, with 95 % intervals (rows resampled by group).
 
     400 points more mean ten wins for each loss. A tie is half a win for both sides. Every two systems get one extra
     tie, so that a system that wins every game has a finite rating. Unlike Elo's own update, the result does not depend on
-    the order of the games (Bradley and Terry 1952; fitted as in Hunter 2004, "MM algorithms").
+    the order of the games (Bradley and Terry 1952; fitted as in Hunter 2004, "MM algorithms"). The interval of a
+    difference is that of the same draws, so it is narrower than two overlapping intervals suggest.
 
     Args:
         groups: the group of each row, such as its fact; default: each row for itself.
@@ -97,10 +106,15 @@ def ratings(games: Sequence[Game], groups: Sequence[Hashable] | None = None, see
         wins[i, left, right], wins[i, right, left] = game.score, 1 - game.score
     flat = wins.reshape(len(games), -1)
 
-    def _rating(draws: np.ndarray, k: int) -> np.ndarray:
-        return _strengths((draws.astype(float) @ flat).reshape(len(draws), len(names), len(names)))[:, k]
+    def _found(weights: Sequence[float]) -> Interval:
+        def _draw(draws: np.ndarray) -> np.ndarray:
+            return _strengths((draws.astype(float) @ flat).reshape(len(draws), len(names), len(names))) @ weights
 
-    return {name: bootstrap(lambda d, k=k: _rating(d, k), marks, seed=seed) for k, name in enumerate(names)}
+        return bootstrap(_draw, marks, seed=seed)
+
+    one = np.eye(len(names))
+    gaps = {(a, b): _found(one[i] - one[j]) for i, a in enumerate(names) for j, b in enumerate(names) if i < j}
+    return Ratings({name: _found(one[k]) for k, name in enumerate(names)}, gaps)
 
 
 def _strengths(wins: np.ndarray, steps: int = 1000) -> np.ndarray:

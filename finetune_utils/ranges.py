@@ -24,7 +24,7 @@ def range_of(values: Sequence[float], name: str = "") -> tuple[float, float]:
     low, high = min(values), max(values)
     if all(isinstance(value, bool) for value in values):
         return float(low), float(high)
-    if name.endswith("_gap") and 0 <= low and high < ROUNDING:
+    if name.endswith("_gap") and low >= 0 and high < ROUNDING:
         return 0.0, max(SAME, 10 * high)
     margin = max(high - low, RELATIVE * max(abs(low), abs(high)), ABSOLUTE)
     return low - margin, high + margin

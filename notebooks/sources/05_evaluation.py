@@ -461,6 +461,7 @@ close = {side: closeness([row[side] for row in pairs], [row["reference"] for row
 verdicts = {"rule: closer to the reference": [verdict(a, b) for a, b in zip(close["a"], close["b"], strict=True)]}
 words = {side: [len(row[side].split()) for row in pairs] for side in "ab"}
 verdicts["baseline: the shorter one"] = [verdict(b, a, 0) for a, b in zip(words["a"], words["b"], strict=True)]
+verdicts["baseline: always a tie"] = [0.5] * len(pairs)
 for name, given in verdicts.items():
     print(f"{name}: {agreement(given, labels)}")
 
@@ -493,7 +494,7 @@ evaluation_plots.judges(found)
 # {{lesson05.rule_decided_on_models:.0%}} of those. On traps it agreed with {{lesson05.rule_on_traps:.0%}}: an answer in the wrong words loses, even when it is right. The model as judge
 # agreed with {{lesson05.judge_agreement:.0%}}, and {{lesson05.judge_flips:.0%}} of its verdicts flipped. A verdict that depends on the order is no verdict.
 #
-# The plain rule that takes the shorter answer agreed with more of the labels than ours did. So ours has not passed as a judge of quality. (Kappa is agreement beyond chance: 1 is perfect, 0 is what chance gives, below 0 is
+# Look at the two baselines: the one that takes the shorter answer agreed with more of the labels than ours did, and on real answers saying "tie" every time does about as well. So ours has not passed as a judge of quality. (Kappa is agreement beyond chance: 1 is perfect, 0 is what chance gives, below 0 is
 # worse.) The ratings below measure closeness to the reference among answers of these models, and nothing else.
 #
 # ### The ratings
@@ -504,10 +505,12 @@ from finetune_utils.pairwise import judge_by_rule, ratings
 on_rows = [row for part in both_parts for row in parts[part]]
 games = judge_by_rule({name: [by_id[name][row["id"]] for row in on_rows] for name in answers}, [row["answer"] for row in on_rows], encoder)
 rated = ratings(games, [row["fact"] for row in on_rows])
-evaluation_plots.ratings(rated, "closeness rating")
+evaluation_plots.ratings(rated.levels, "closeness rating")
+for (one, other), gap in rated.gaps.items():
+    print(f"{one} minus {other}: {gap.estimate:+.0f} [{gap.low:+.0f}, {gap.high:+.0f}]{'' if gap.excludes_zero else ', no difference shown'}")
 
 # %% [markdown]
-# Intervals that do not touch settle it: few-shot loses. Intervals that overlap settle nothing, because the systems answered the same questions; then the interval of the difference decides, as in the table above. Off-topic questions are not among these games: there the tuned model would win by its redirects
+# Intervals that overlap settle nothing, because the systems answered the same questions. What decides is the interval of the difference: the lines below the figure. Off-topic questions are not among these games: there the tuned model would win by its redirects
 # alone. And 1000 is only the mean of these three; a rating means nothing outside its own tournament.
 #
 # ## Batched, or one by one?
@@ -676,7 +679,7 @@ on_models = [i for i, row in enumerate(pairs) if row["id"].startswith("models")]
 on_traps = [i for i, row in enumerate(pairs) if row["id"].startswith("written")]
 rule = verdicts["rule: closer to the reference"]
 real, traps = (agreement([rule[i] for i in chosen], [labels[i] for i in chosen]) for chosen in (on_models, on_traps))
-values = {f"elo_{name.replace('-', '_')}": x.estimate for name, x in rated.items()} | harness_found
+values = {f"elo_{name.replace('-', '_')}": x.estimate for name, x in rated.levels.items()} | harness_found
 for part, key in (("unseen facts", "unseen"), ("new wordings", "reworded")):
     values[f"nll_{key}_drop"] = -lines[part]["NLL (nats per token)"].change.estimate
     for name, short_name in (("ROUGE-L", "rouge"), ("similarity", "similarity")):

@@ -58,7 +58,8 @@ def test_every_two_systems_meet_on_every_row():
 
 
 def test_two_systems_have_the_rating_of_their_share_of_wins():
-    found = ratings(series("new", "old", 75, 25))
+    rated = ratings(series("new", "old", 75, 25))
+    found = rated.levels
     ratio = 75.5 / 25.5  # each got half a win from the extra tie
     difference = found["new"].estimate - found["old"].estimate
     assert difference == pytest.approx(400 * np.log10(ratio), abs=0.01)
@@ -66,6 +67,10 @@ def test_two_systems_have_the_rating_of_their_share_of_wins():
     assert expected_score(found["new"].estimate, found["old"].estimate) == pytest.approx(75.5 / 101)
     assert found["new"].low < found["new"].estimate < found["new"].high
     assert found["new"].low > found["old"].high
+    gap = rated.gaps["new", "old"]
+    assert gap.estimate == pytest.approx(difference)
+    # Of two systems the one's gain is the other's loss, so the difference spreads twice as far as each of them.
+    assert gap.high - gap.low == pytest.approx(2 * (found["new"].high - found["new"].low), rel=1e-6)
 
 
 def test_ratings_of_three_systems_are_found_again():
@@ -73,19 +78,21 @@ def test_ratings_of_three_systems_are_found_again():
     for left, right in (("a", "b"), ("a", "c"), ("b", "c")):
         won = rng.random(400) < expected_score(true[left], true[right])
         games += [Game(row, left, right, float(w)) for row, w in enumerate(won)]
-    found = ratings(games)
+    found = ratings(games).levels
     for name, value in true.items():
         assert found[name].estimate == pytest.approx(value, abs=40)
         assert found[name].low - 5 < value < found[name].high + 5
 
 
 def test_a_system_that_wins_every_game_has_a_finite_rating():
-    found = ratings(series("all", "none", 20, 0))
+    found = ratings(series("all", "none", 20, 0)).levels
     assert found["all"].estimate - found["none"].estimate == pytest.approx(400 * np.log10(41), abs=0.01)
 
 
 def test_equals_cannot_be_told_apart():
-    found = ratings(series("left", "right", 10, 10, ties=20))
+    rated = ratings(series("left", "right", 10, 10, ties=20))
+    assert not rated.gaps["left", "right"].excludes_zero
+    found = rated.levels
     assert found["left"].estimate == pytest.approx(1000)
     assert found["left"].low < 1000 < found["left"].high
 
@@ -93,7 +100,8 @@ def test_equals_cannot_be_told_apart():
 def test_the_order_of_the_games_matters_to_elo_only():
     games = series("new", "old", 12, 12)
     backwards = games[::-1]
-    assert ratings(games)["new"].estimate == pytest.approx(ratings(backwards)["new"].estimate)
+    one, other = (ratings(some).levels["new"].estimate for some in (games, backwards))
+    assert one == pytest.approx(other)
     assert elo(games)["new"] < 1000 < elo(backwards)["new"]  # the last games weigh most
     one = elo(games[:1])
     assert one == {"new": 1008.0, "old": 992.0}
@@ -101,7 +109,7 @@ def test_the_order_of_the_games_matters_to_elo_only():
 
 def test_rows_of_a_group_are_drawn_together():
     games = series("new", "old", 30, 10)
-    by_fact, by_row = ratings(games, groups=[i // 5 for i in range(40)]), ratings(games)
+    by_fact, by_row = ratings(games, groups=[i // 5 for i in range(40)]).levels, ratings(games).levels
     assert by_fact["new"].high - by_fact["new"].low > 1.5 * (by_row["new"].high - by_row["new"].low)
 
 
