@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from .errors import UserError, out_of_memory
+from .errors import UserError
 from .hardware import choose_device, choose_precision
-from .models import DEFAULT_MODEL, load_model, load_tokenizer
+from .models import DEFAULT_MODEL, load_model, load_tokenizer, reading
 from .weights import SOURCES, ensure_model
 
 SWITCH = "support_avx512bf16_for_cpu"
@@ -43,17 +43,15 @@ def load_4bit(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=precision.dtype,
     )  # fmt: skip
-    try:
-        with _folder_or_id(name, say) as source:
-            model = AutoModelForCausalLM.from_pretrained(
+    with _folder_or_id(name, say) as source:
+        model = reading(
+            lambda: AutoModelForCausalLM.from_pretrained(
                 source, quantization_config=config, dtype=precision.dtype, device_map={"": device},
                 use_safetensors=True, trust_remote_code=False,
-            )  # fmt: skip
-    except Exception as error:  # readers and the hub client raise a dozen unrelated kinds
-        if out_of_memory(error) or isinstance(error, UserError):
-            raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise UserError(f"{Path(name).name}: cannot be loaded in 4 bits ({reason}).") from error
+            ),
+            f"{Path(name).name} in 4 bits",
+            "check the name, the network and the files",
+        )  # fmt: skip
     if tokenizer.pad_token_id is None:  # `is None`: an id of 0 is a real token
         tokenizer.pad_token = tokenizer.eos_token
     layers = guard_4bit(model)
