@@ -196,13 +196,13 @@ def leakage_lab(found: Mapping[str, tuple[float, Sequence[Bin]]]) -> None:
     show(figure, f"Bar chart of Brier scores beside one reliability diagram a model. {sentence}", sentence)
 
 
-def bankroll_paths(panels: Mapping[str, np.ndarray], drawn: int = 20) -> None:
+def bankroll_paths(panels: Mapping[str, np.ndarray], drawn: int = 8) -> None:
     """Bankrolls over a season, one panel a rule: arrays (seasons, bets + 1) that start at 1, on a log scale."""
     figure, axes = new_figure(width=2.9 * len(panels) + 0.8, height=3.4, columns=len(panels))
     told = []
     for ax, (name, paths) in zip(np.atleast_1d(axes), panels.items(), strict=True):
         shown = np.maximum(paths, 1e-4)
-        bets = np.arange(shown.shape[1])[:: max(1, shown.shape[1] // 120)]  # finer than a pixel is of no use
+        bets = np.arange(shown.shape[1])[:: max(1, shown.shape[1] // 60)]  # finer than a pixel is of no use
         for path in shown[:drawn]:
             ax.plot(bets, path[bets], color=CONTEXT, linewidth=0.5)
         middle, final = np.median(shown, axis=0), paths[:, -1]
