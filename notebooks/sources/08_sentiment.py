@@ -360,7 +360,7 @@ else:
     print("No rows of this study are stored yet.")
 
 # %% [markdown]
-# Loss and F1 disagree here: F1 rises with the rate, while the loss after the last epoch does not fall with it. With so few dev posts an F1 is known to about ± 0.1, so the loss is the steadier guide. Two cautions. These
+# Loss and F1 disagree here: F1 rises with the rate, while the loss after the last epoch does not fall with it. With so few dev posts the intervals of F1 are wider than most steps between rates, so the loss is the steadier guide. Two cautions. These
 # are the losses after the last epoch, and several runs were better one epoch earlier. And for full fine-tuning the smallest rate was the best that was tried, so a still smaller one may be better.
 #
 # Now look inside three of the LoRA runs.

@@ -342,7 +342,7 @@ scaling_plots.accuracy_by_width(course.stored("study.task_hardness")["rows"])
 
 # %% [markdown]
 # The narrowest model got {{study.task_hardness.form_4:.0%}} on the form, {{study.task_hardness.rule_4:.0%}} on the rule and {{study.task_hardness.facts_4:.0%}} of the facts; the widest got {{study.task_hardness.form_64:.0%}}, {{study.task_hardness.rule_64:.0%}} and
-# {{study.task_hardness.facts_64:.0%}}. Facts need the most width to get off the ground. The rule starts higher and stays below 100% at every width. The two are not the same test: facts are asked as they were trained, the rule on new pairs.
+# {{study.task_hardness.facts_64:.0%}}. Facts need the most width to get off the ground. The rule starts higher and is perfect at no width. The two are not the same test: facts are asked as they were trained, the rule on new pairs.
 #
 # One point again, live:
 
@@ -450,7 +450,7 @@ course.check_run(
 # * Several processes give the losses of one, if sums are divided by the tokens of all and no row counts twice.
 # * Full fine-tuning of a 7B model needs about {{lesson10.full_7b:.0f}} GB, so several cards; LoRA fits on one, QLoRA on a small one.
 # * Price a run from operations, utilization and hours before you rent.
-# * Form is cheap at any width. Learning facts by heart needs width. A rule needs less of it, but on new inputs it stayed below 100%.
+# * Form is cheap at any width. Learning facts by heart needs width. A rule needs less of it, but on new inputs it was never perfect.
 # * Merge, load back, compare; let the record write the card; publish only on purpose.
 #
 # ## Where this breaks

@@ -114,9 +114,10 @@ def test_a_study_that_trains_computes_finite_rows_on_a_tiny_model(path, monkeypa
         model = lambda name, say=print: (tiny_model(max_position_embeddings=2048), tokenizer)  # noqa: E731
         monkeypatch.setattr(module, "load_model", model)
     module = load(path)
-    options = module.TINY | (
-        {"ranks": module.RANKS} if "ranks" in module.TINY else {}
-    )  # the names of values hold the ranks
+    # The names of values hold the ranks, or the arms of the forecaster.
+    options = module.TINY | ({"ranks": module.RANKS} if "ranks" in module.TINY else {})
+    if path.stem == "forecaster":
+        options |= {"runs": (module.RUNS[0], *module.RUNS[3:])}
     found = module.compute(**options)
     json.dumps(found, allow_nan=False)
     assert len(found["rows"]) >= 2
