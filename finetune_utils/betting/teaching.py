@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from ..errors import UserError
 from ..prompts import render_prompt
@@ -15,7 +15,6 @@ from .answers import row_answer
 from .readings import YES_NO
 
 Row = Mapping[str, Any]
-T = TypeVar("T", bound=Mapping[str, Any])
 HARD = {1: (1.0, 0.0), 0: (0.0, 1.0)}
 
 
@@ -61,7 +60,7 @@ def json_examples(rows: Sequence[Row], tokenizer: Any, answers: Sequence[str] | 
     ]
 
 
-def draw_games(rows: Sequence[T], count: int, rng: random.Random, bins: int = 12) -> list[T]:
+def draw_games(rows: Sequence[Row], count: int, rng: random.Random, bins: int = 12) -> list[Row]:
     """Draw whole games, both sides next to each other, until `count` rows are reached or all are used; lopsided ones more often.
 
     Most games are close, and drawn as they come a model sees few of the others and keeps its answers near the middle. So

@@ -491,7 +491,7 @@ for name, hit in {"right note": True, "wrong note": False}.items():
 # %% [markdown]
 # With notes, the untuned model reaches {{lesson01.unseen_retrieval:.2f}} on facts that the tuned model cannot know; the tuned model reaches
 # {{lesson01.unseen_tuned:.2f}}. The comparison is not fair, and that is the point: retrieval may read the answer. Yet a note about another fact, taken as the answer,
-# scored no less in the table above: such a measure cannot see much. And retrieval is only as good as its search, as the last two lines show. Counting shared words found the right note for {{lesson01.notes_found:.0%}} of the questions. Tomorrow's note can be used tomorrow; the tuned
+# scored as much in the table above: over all questions, such a measure cannot see much. And retrieval is only as good as its search, as the last two lines show. Counting shared words found the right note for {{lesson01.notes_found:.0%}} of the questions. Tomorrow's note can be used tomorrow; the tuned
 # model would need a new training.
 
 # %% [markdown]

@@ -402,7 +402,7 @@ from finetune_utils import evaluation_plots
 evaluation_plots.error_categories(errors["untuned"], errors["tuned"], len(asked))
 
 # %% [markdown]
-# The untuned model's most frequent error is an answer that does not stop in time; the tuned one's is a wrong fact, the one category that training did not shrink. In the stored run {{lesson05.errors_untuned:.0%}} of the untuned model's answers had at least one finding, and {{lesson05.errors_tuned:.0%}} of the tuned one's. Do not read the
+# The untuned model's most frequent error is an answer that does not stop in time; the tuned one's is a wrong fact, the only frequent category that training did not shrink. In the stored run {{lesson05.errors_untuned:.0%}} of the untuned model's answers had at least one finding, and {{lesson05.errors_tuned:.0%}} of the tuned one's. Do not read the
 # rest as right answers: a rule that looks for a contradicting number finds no false sentence without numbers. Nor is every finding right, so read the reasons. You read some of those above.
 #
 # What each category says about the data:

@@ -548,8 +548,8 @@ for name, p in {"home team": twice.asked_home, "away team": 1 - twice.asked_away
     print(f"{name:13} Brier {brier(p, dev_some['home_won']):.4f}, distance to the teacher {np.abs(p - teacher(dev_some)).mean():.3f}")
 
 # %% [markdown]
-# A pull toward one word raises both answers, so it drops out of `(p(home) + 1 - p(away)) / 2`. So does part of the noise, as in every mean of two measurements. From here on, this mean is the Yes/No reading. It
-# costs a second question for each game, and no training.
+# A pull toward one word raises both answers, so it drops out of `(p(home) + 1 - p(away)) / 2`. So does part of the noise, as in every mean of two measurements: the mean lies nearer to the teacher than either side. By Brier score so small a
+# difference need not show, and with this model it hardly does. From here on, the mean is the Yes/No reading. It costs a second question for each game, and no training.
 #
 # **The width of the margins.** The model also states margins with an interval that should hold `80` of `100` outcomes. Unlike the range of prices this can be checked: a margin lies inside or outside. Ask for margins in 2023-24,
 # measure how far the outcomes lie from the stated center, and take the width that holds `80` of `100` of them. That is split conformal prediction.
@@ -767,10 +767,10 @@ course.show_table(table, caption="Stored: Brier scores of each reading on test g
 #
 # * Three seeds of the forecaster: Yes/No {{study.forecaster.yes_no_brier_low:.4f}} to {{study.forecaster.yes_no_brier_high:.4f}}, stated {{study.forecaster.stated_brier_low:.4f}} to {{study.forecaster.stated_brier_high:.4f}}. Such a spread you may expect of your own run.
 # * The outcome as text: {{study.forecaster.outcome_text_stated_brier:.3f}}. It states certainties and is worse than a coin, as the rounded regression had told. The teacher's number as text, with as many steps: {{study.forecaster.teacher_text_stated_brier:.3f}}.
-# * Hard labels on the Yes/No token: {{study.forecaster.yes_no_hard_yes_no_brier:.4f}}, soft ones {{study.forecaster.yes_no_soft_yes_no_brier:.4f}}. The optimum is the same; the noise is not.
+# * Hard labels on the Yes/No token: {{study.forecaster.yes_no_hard_yes_no_brier:.4f}}, soft ones {{study.forecaster.yes_no_soft_yes_no_brier:.4f}}. The optimum is the same; the noise is not. (One seed each.)
 # * Shuffled outcomes: {{study.forecaster.shuffled_outcomes_yes_no_brier:.4f}}, no better than the home rate. So neither the text alone nor the training brings skill.
 # * The leaky feature: {{study.forecaster.leaky_feature_yes_no_brier:.3f}} with a calibration slope of {{study.forecaster.leaky_feature_yes_no_slope:.2f}}. Better than any bookmaker, and as well calibrated. If your own project has a row that looks like this, you know what to do.
-# * The untuned model without and with solved games: {{study.forecaster.zero_shot_yes_no_brier:.3f}} and {{study.forecaster.few_shot_yes_no_brier:.3f}} by its Yes/No token, and no valid answer in this format: it goes on writing after the JSON.
+# * The untuned model without and with solved games: {{study.forecaster.zero_shot_yes_no_brier:.3f}} and {{study.forecaster.few_shot_yes_no_brier:.3f}} by its Yes/No token, and no valid answer in this format.
 #
 # ## What a bettor would have got
 #

@@ -411,7 +411,7 @@ trained = [name for name in on_test if name in ("LoRA", "MiniLM, fine-tuned", "f
 classification_plots.macro_f1_ladder(on_test, guessing, trained)
 
 # %% [markdown]
-# The overfitted MiniLM stands high in the ladder: its dev loss rose because it is too sure, not because it makes more mistakes.
+# The overfitted MiniLM stands high in the ladder. So its rising dev loss did not mean many mistakes; it is too sure of those it makes.
 #
 # Each interval says how the score would change with other posts. Hard posts pull all classifiers down together, so to compare two of them, take the difference on the same draws of posts.
 
