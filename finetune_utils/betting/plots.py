@@ -202,7 +202,7 @@ def bankroll_paths(panels: Mapping[str, np.ndarray], drawn: int = 8) -> None:
     told = []
     for ax, (name, paths) in zip(np.atleast_1d(axes), panels.items(), strict=True):
         shown = np.maximum(paths, 1e-4)
-        bets = np.arange(shown.shape[1])[:: max(1, shown.shape[1] // 60)]  # finer than a pixel is of no use
+        bets = np.arange(shown.shape[1])[:: max(1, shown.shape[1] // 60)]  # coarse lines keep the notebook small
         for path in shown[:drawn]:
             ax.plot(bets, path[bets], color=CONTEXT, linewidth=0.5)
         middle, final = np.median(shown, axis=0), paths[:, -1]
