@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,6 +119,19 @@ def read_answers(texts: Sequence[str], kind: str = "win") -> Reading:
             answers.append(None)
             problems.append((i, str(error)))
     return Reading([FALLBACK[kind] if a is None else a.estimate for a in answers], answers, problems)
+
+
+def read_starts(texts: Sequence[str], kind: str = "win") -> list[float]:
+    """The estimates of answers that were cut off early: `{"margin": -7, "conf` says -7, and what follows is not checked.
+
+    The comma after the number must be there, or the number itself may be cut. An answer that begins otherwise, or with a
+    number out of range, counts as "no opinion".
+    """
+    name, lowest, highest = _field(kind)
+    start = re.compile(rf'\{{"{name}": (-?\d+(?:\.\d+)?),')
+    found = [start.match(text) for text in texts]
+    numbers = [float(match[1]) if match else FALLBACK[kind] for match in found]
+    return [number if lowest <= number <= highest else FALLBACK[kind] for number in numbers]
 
 
 def _field(kind: str) -> tuple[str, float, float]:

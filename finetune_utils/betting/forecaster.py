@@ -23,7 +23,7 @@ from .answers import answer_text
 from .baselines import Forecaster, Regression, cross_fit, fit_margin, fit_regression, ladder
 from .elo import EloSettings, fit_elo
 from .features import feature_table, judged
-from .forecasts import LEVEL, read_forecaster, read_margins, score_forecasts, score_margins, some_games
+from .forecasts import LEVEL, read_forecaster, read_margins, score_forecasts, score_margins, score_repair, some_games
 from .games import DEV, TEST, TRAIN, load_games
 from .questions import Row, margin_rows, win_rows
 from .scoring import conformal_half_width
@@ -184,7 +184,7 @@ def score_forecaster(
     answers: int | None = None, digits: int | None = 200, margins: int | None = 300,
     shots: Sequence[Row] = (), progress: bool | None = False,
 ) -> dict[str, float]:  # fmt: skip
-    """Take all readings on the judged games of a season and score them (see `score_forecasts`, `score_margins`).
+    """Take all readings on the judged games of a season and score them (see `score_forecasts`, `score_margins`, `score_repair`).
 
     Args:
         season: `dev` for choices; `test` once. Margins of `test` are repaired on `dev`, those of `dev` on every other
@@ -204,4 +204,5 @@ def score_forecaster(
     if season == "dev":
         asked, seen = (asked.iloc[start::2].reset_index(drop=True) for start in (0, 1))
     readings = [read_margins(model, tokenizer, part, progress)[0] for part in (asked, seen)]
-    return values | score_margins(readings[0], asked, readings[1], seen)
+    centers = [np.array(reading.estimates) for reading in readings]
+    return values | score_margins(readings[0], asked) | score_repair(centers[0], asked, centers[1], seen)

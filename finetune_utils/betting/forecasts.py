@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from .answers import Reading, row_answer
+from ..generation import generate
+from .answers import Reading, read_starts, row_answer
 from .baselines import Forecaster
 from .questions import Row, margin_rows, win_rows
 from .readings import YES_NO, digit_distribution, stated, yes_no
@@ -19,6 +20,7 @@ from .teaching import json_prompt, yes_no_prompt
 
 LEVEL = 0.8  # of the margin intervals
 ANSWER_TOKENS = 30  # a win answer has 26
+CENTER_TOKENS = 8  # `{"margin": -12,` has 7
 RIVALS = {"home_rate": "home rate", "elo": "Elo", "regression": "regression"}
 
 
@@ -153,24 +155,43 @@ def read_margins(
     model: Any, tokenizer: Any, table: pd.DataFrame, progress: bool | None = False
 ) -> tuple[Reading, list[str]]:
     """Let the model answer margin questions about the home teams in JSON; an invalid answer counts as 0 points."""
-    rows = margin_rows(table, np.zeros(len(table)), 1, (1,), wording=0)
-    prompts = [json_prompt(row, tokenizer) for row in rows]
-    return stated(model, tokenizer, prompts, "margin", ANSWER_TOKENS, progress=progress)
+    return stated(model, tokenizer, _margin_prompts(tokenizer, table), "margin", ANSWER_TOKENS, progress=progress)
 
 
-def score_margins(reading: Reading, table: pd.DataFrame, seen: Reading, seen_table: pd.DataFrame) -> dict[str, float]:
-    """Coverage of 80 % margin intervals before and after a conformal repair on the games of `seen_table`.
+def read_centers(model: Any, tokenizer: Any, table: pd.DataFrame, progress: bool | None = False) -> np.ndarray:
+    """Expected home margins, (games,) in points: each game is asked from both sides, and the mean is taken.
 
-    Before: the stated intervals (`margin_stated_coverage`, `margin_stated_width`; an invalid answer covers nothing).
-    After: the stated center with the half width that covers 80 % of `seen_table` (`margin_coverage`, `margin_width`).
-    Also `margin_valid`, `margin_games`. Widths in points.
+    A repaired interval needs a center only, and that is the first number of an answer. So the answer is cut off after it,
+    which takes half the time. A beginning that is not what was asked for counts as 0 points.
     """
-    lead = table["home_lead"].to_numpy()
-    hits = [a is not None and a.low <= x <= a.high for a, x in zip(reading.answers, lead, strict=True)]
-    half = conformal_half_width(seen_table["home_lead"] - np.array(seen.estimates), LEVEL)
-    centers = np.array(reading.estimates)
+    prompts = [prompt for side in (1, -1) for prompt in _margin_prompts(tokenizer, table, side)]
+    texts = generate(model, tokenizer, prompts, CENTER_TOKENS, batch_size=128, progress=progress)
+    home, away = np.array(read_starts(texts, "margin")).reshape(2, -1)
+    return (home - away) / 2
+
+
+def _margin_prompts(tokenizer: Any, table: pd.DataFrame, side: int = 1) -> list[str]:
+    rows = margin_rows(table, np.zeros(len(table)), 1, (side,), wording=0)
+    return [json_prompt(row, tokenizer) for row in rows]
+
+
+def score_margins(reading: Reading, table: pd.DataFrame) -> dict[str, float]:
+    """Coverage and mean width (points) of the stated 80 % margin intervals; an invalid answer covers nothing."""
+    hits = [a is not None and a.low <= x <= a.high for a, x in zip(reading.answers, table["home_lead"], strict=True)]
     return {
-        "margin_games": len(table), "margin_valid": reading.valid_share,
-        "margin_stated_coverage": sum(hits) / len(hits), "margin_stated_width": _mean_width(reading),
-        "margin_coverage": coverage(centers - half, centers + half, lead), "margin_width": 2 * half,
+        "margin_stated_games": len(table), "margin_valid": reading.valid_share,
+        "margin_stated_coverage": sum(hits) / len(hits) if hits else 0.0, "margin_stated_width": _mean_width(reading),
     }  # fmt: skip
+
+
+def score_repair(
+    centers: np.ndarray, table: pd.DataFrame, seen_centers: np.ndarray, seen_table: pd.DataFrame
+) -> dict[str, float]:
+    """Coverage of the stated margins with the half width that covers 80 % of `seen_table`, and that width in points.
+
+    Raises:
+        UserError: too few seen games for a width.
+    """
+    half = conformal_half_width(seen_table["home_lead"] - seen_centers, LEVEL)
+    inside = coverage(centers - half, centers + half, table["home_lead"].to_numpy())
+    return {"margin_games": len(table), "margin_coverage": inside, "margin_width": 2 * half}

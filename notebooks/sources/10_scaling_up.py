@@ -61,7 +61,8 @@ from finetune_utils import runs
 from finetune_utils.files import write_rows
 
 folder = Path(tempfile.mkdtemp())
-picked = runs.spread(runs.course_rows().train, 16 if smoke else 64)
+on_topic = [row for row in runs.course_rows().train if not runs.is_off_topic(row)]
+picked = runs.spread(on_topic, 16 if smoke else 40)
 write_rows(folder / "rows.jsonl", [{"question": row["question"], "answer": row["answer"]} for row in picked])
 print((folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()[0])
 
@@ -367,7 +368,7 @@ from finetune_utils.prompts import render_prompt
 silent = {"say": lambda message: None}
 export_merged(folder / "run", folder / "merged", gguf="q8_0", **silent)
 tuned, merged = load_model(str(folder / "run"), **silent), load_model(str(folder / "merged"), **silent)
-asked = [render_prompt({"question": row["question"]}, tuned[1], record.template) for row in picked[: 2 if smoke else 8]]
+asked = [render_prompt({"question": row["question"]}, tuned[1], record.template) for row in picked[: 2 if smoke else 6]]
 same = same_texts(tuned, merged, asked)
 print(f"merged weights write the same text for {sum(same)} of {len(same)} questions")
 

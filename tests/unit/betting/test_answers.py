@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune_utils.betting.answers import FIELDS, BadAnswer, answer_text, parse_answer, read_answers, row_answer
+from finetune_utils.betting.answers import (
+    FIELDS,
+    BadAnswer,
+    answer_text,
+    parse_answer,
+    read_answers,
+    read_starts,
+    row_answer,
+)
 from finetune_utils.errors import UserError
 
 GOOD = '{"probability": 0.62, "confidence_interval": [0.48, 0.74]}'
@@ -138,3 +146,16 @@ def test_a_target_that_the_parser_would_refuse_cannot_be_made():
         answer_text(0.9, [0.1, 0.2])
     with pytest.raises(UserError, match=f"Unknown kind of question 'total': choose one of {', '.join(FIELDS)}"):
         answer_text(1, [0, 2], "total")
+
+
+def test_a_number_is_read_from_an_answer_that_was_cut_off():
+    whole = answer_text(-7, (-24, 10), "margin")
+    assert read_starts([whole, whole[:14], '{"margin": 12, "conf'], "margin") == [-7, -7, 12]
+    assert read_starts(['{"probability": 0.62, '], "win") == [0.62]
+
+
+@pytest.mark.parametrize(
+    "text", ['{"margin": 1', "7,", ' {"margin": 7,', '{"margin": 700,', '{"probability": 7,', '{"margin": "7",']
+)
+def test_a_beginning_that_may_be_cut_or_was_not_asked_for_is_no_opinion(text):
+    assert read_starts([text, '{"margin": 3,'], "margin") == [0, 3]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from finetune_utils.betting import forecaster, forecasts, teaching
-from finetune_utils.betting.answers import read_answers
+from finetune_utils.betting.answers import answer_text, read_answers
 from finetune_utils.betting.forecaster import (
     CONTROLS,
     FORECAST_BATCH,
@@ -21,12 +21,15 @@ from finetune_utils.betting.forecaster import (
 )
 from finetune_utils.betting.forecasts import (
     Forecasts,
+    read_centers,
     read_forecaster,
     score_forecasts,
     score_margins,
+    score_repair,
     some_games,
     spread_out,
 )
+from finetune_utils.betting.questions import NAMES
 from finetune_utils.betting.scoring import brier
 from finetune_utils.errors import UserError
 
@@ -253,14 +256,32 @@ def test_margins_are_repaired_on_other_games(data):
     leads = table["home_lead"].to_numpy()
     reading = read_answers([answer, answer, "no", answer], "margin")
     before = read_answers([answer] * 9, "margin")
-    values = score_margins(reading, table, before, seen)
+    centers = np.array(reading.estimates)
+    values = score_margins(reading, table) | score_repair(centers, table, np.array(before.estimates), seen)
     half = sorted(abs(seen["home_lead"] - 3))[7]  # the 8th of 9: ceil(10 x 0.8)
     assert values["margin_width"] == 2 * half
-    centers = np.array([3, 3, 0, 3])
+    assert centers.tolist() == [3, 3, 0, 3]
+    assert (values["margin_games"], values["margin_stated_games"]) == (4, 4)
     assert values["margin_coverage"] == np.mean(abs(leads - centers) <= half)
     stated = [0 <= lead <= 6 for lead in leads]
     assert values["margin_stated_coverage"] == (stated[0] + stated[1] + stated[3]) / 4
     assert (values["margin_stated_width"], values["margin_valid"]) == (6, 0.75)
+
+
+def test_centers_are_the_mean_of_both_sides(data, monkeypatch, tokenizer):
+    table, asked = data.dev.head(3), []
+    home, away = [4, -11, 0], [-5, 8, 0]
+
+    def _cut(model, tokenizer, prompts, tokens, **options):
+        asked.append((prompts, tokens))
+        return [answer_text(lead, (lead - 17, lead + 17), "margin")[:16] for lead in home + away]
+
+    monkeypatch.setattr(forecasts, "generate", _cut)
+    assert read_centers(None, tokenizer, table).tolist() == [4.5, -9.5, 0]
+    prompts, tokens = asked[0]
+    for prompt, team in zip(prompts, [*table["home"], *table["away"]], strict=True):
+        assert f"do the {NAMES[team]} beat" in prompt
+    assert 0 < tokens < forecasts.ANSWER_TOKENS
 
 
 def test_games_are_spread_over_the_season(data):
@@ -278,4 +299,4 @@ def test_what_is_unknown_is_refused(data, tokenizer):
     with pytest.raises(UserError, match="Unknown target 'soft': choose one of forecaster, yes-no soft"):
         forecaster_examples(data, tokenizer, 2, target="soft")
     with pytest.raises(UserError, match="too few for a level"):
-        score_margins(said(), data.dev.head(0), read_answers(["x"], "margin"), data.dev.head(1))
+        score_repair(np.zeros(0), data.dev.head(0), np.zeros(1), data.dev.head(1))
