@@ -679,8 +679,8 @@ for name, (low, high, lead) in kinds.items():
     print(f"{name}: interval score {interval_score(low, high, lead):.1f} points (mean width plus a penalty for misses; lower is better)")
 
 # %% [markdown]
-# In the stored run the stated intervals held {{lesson07.margin_stated_coverage:.1%}} and the repaired ones {{lesson07.margin_coverage:.1%}}. The repair keeps its promise on average over many draws of games, not in each. The width comes from one
-# season: with only some hundred games of it, it moves by a point or two from draw to draw. What the repair gives is a reason for the width. It comes from what the model missed by in games it was not trained on, and not from what it was told to say.
+# In the stored run the stated intervals held {{lesson07.margin_stated_coverage:.1%}} and the repaired ones {{lesson07.margin_coverage:.1%}}. The repair keeps its promise on average over many draws of games, not in each. What it gives is a reason for the width:
+# what the model missed by in games it was not trained on, not what it was told to say. A warning: the center became the mean of both sides after an earlier stored run had covered too much of this season, so its coverage is no blind result.
 #
 # ### Does it contradict itself?
 #
