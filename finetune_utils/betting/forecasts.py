@@ -179,7 +179,7 @@ def score_margins(reading: Reading, table: pd.DataFrame) -> dict[str, float]:
     """Coverage and mean width (points) of the stated 80 % margin intervals; an invalid answer covers nothing."""
     hits = [a is not None and a.low <= x <= a.high for a, x in zip(reading.answers, table["home_lead"], strict=True)]
     return {
-        "margin_stated_games": len(table), "margin_valid": reading.valid_share,
+        "margin_valid": reading.valid_share,
         "margin_stated_coverage": sum(hits) / len(hits) if hits else 0.0, "margin_stated_width": _mean_width(reading),
     }  # fmt: skip
 
