@@ -188,7 +188,8 @@ def score_forecaster(
 
     Args:
         season: `dev` for choices; `test` once. Margins of `test` are repaired on `dev`, those of `dev` on every other
-            game of it.
+            game of it. They are asked about home teams only, in full answers; lesson 07 takes its centers from both
+            sides (`read_centers`), so the two figures are not the same measurement.
         games, answers, digits, margins: so many games at most of each kind (None: all, 0: none).
         shots: solved win rows before every win question (see `read_forecaster`).
 

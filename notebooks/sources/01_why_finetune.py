@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   course:
-#     minutes: {smoke: 1, cpu: 2, gpu: 2}
+#     minutes: {smoke: 1, cpu: 3, gpu: 2}
 #     needs: the model (fetched once), about 3 GB of free memory
 #     data: [course_qa.jsonl, instructions.jsonl, neutral_text.txt]
 #     teaching:

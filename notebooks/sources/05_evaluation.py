@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   course:
-#     minutes: {smoke: 1, cpu: 4, gpu: 4}
+#     minutes: {smoke: 1, cpu: 5, gpu: 4}
 #     needs: the model (fetched once), about 4 GB of free memory
 #     data: [course_qa.jsonl, quality_pairs.jsonl, science_mcq.jsonl, neutral_text.txt, adapters/course-assistant]
 #     teaching:

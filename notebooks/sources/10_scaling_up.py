@@ -383,6 +383,8 @@ print(files)
 print(f"8 bits a weight: the same text for {sum(same_packed)} of {len(same_packed)} questions")
 
 # %% [markdown]
+# Rounding can turn the choice of one token, and from there the text goes its own way. So this count says that something changed, not that it became worse. Before you ship the smaller file, score both on your test rows.
+#
 # In a terminal: `python -m finetune_utils export --model run --output merged --gguf q8_0`. For 4 bits, or another architecture than Llama, use llama.cpp's own tools on the merged folder:
 #
 # ```
