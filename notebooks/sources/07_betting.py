@@ -548,8 +548,8 @@ for name, p in {"home team": twice.asked_home, "away team": 1 - twice.asked_away
     print(f"{name:13} Brier {brier(p, dev_some['home_won']):.4f}, distance to the teacher {np.abs(p - teacher(dev_some)).mean():.3f}")
 
 # %% [markdown]
-# A pull toward one word raises both answers, so it drops out of `(p(home) + 1 - p(away)) / 2`. So does part of the noise, as in every mean of two measurements: the mean lies nearer to the teacher than either side. By Brier score so small a
-# difference need not show, and with this model it hardly does. From here on, the mean is the Yes/No reading. It costs a second question for each game, and no training.
+# A pull toward one word raises both answers, so it drops out of `(p(home) + 1 - p(away)) / 2`. So does part of the noise: the mean lies nearer to the teacher than either side. By Brier score so small a
+# difference hardly shows. From here on, the mean is the Yes/No reading.
 #
 # **The width of the margins.** The model also states margins with an interval that should hold `80` of `100` outcomes. Unlike the range of prices this can be checked: a margin lies inside or outside. Ask for the margin of every game in 2023-24,
 # again from both sides, and take the mean as the center. Measure how far the outcomes lie from it, and take the width that holds `80` of `100` of them. That is split conformal prediction. The center needs only the first number of each answer, so the rest is not written.
@@ -870,7 +870,7 @@ print(f"{real.count} bets on {len(won)} games; profit {real.roi:+.1%} a bet, sta
 #
 # ## Larger models, other games
 #
-# Three ways to go on with other games and other weights. None of them needs a new idea, and no figures of them are stored.
+# Three ways to go on. No figures of them are stored.
 #
 # **Older games from the hub.** `GEM/sportsett_basketball` has box scores of earlier seasons. The same checks and features take them.
 
@@ -942,7 +942,6 @@ course.check_run(
 # * On 2024-25 the Yes/No reading scored {{lesson07.yes_no_brier:.4f}}, the stated number {{lesson07.stated_brier:.4f}}; Elo {{lesson07.elo_brier:.4f}}, the regression {{lesson07.regression_brier:.4f}}, the home rate
 #   {{lesson07.home_rate_brier:.4f}}. {{lesson07.valid:.1%}} of the answers were valid JSON.
 # * A language model that learns from a regression can at best become that regression, in words. What it adds is the interface, not the forecast.
-# * Stated margin intervals held {{lesson07.margin_stated_coverage:.1%}} of the outcomes, repaired ones {{lesson07.margin_coverage:.1%}}; `80` of `100` was promised.
 #
 # ## Where this breaks
 #
