@@ -166,9 +166,9 @@ def coverage(found: Mapping[str, tuple[Interval, float]], aim: float = 0.8) -> N
                     textcoords="offset points", ha="center", fontsize=9, bbox=PAPER)  # fmt: skip
         told.append(f"{name} {share.estimate:.1%} with {width:.1f} points")
     ax.set_yticks(range(len(found)), list(found))
-    ax.set(ylim=(len(found) - 0.5, -0.8), xlabel=f"outcomes inside their interval, 95 % interval (dashed: {aim:.0%})")
+    ax.set(ylim=(len(found) - 0.5, -0.8), xlabel=f"outcomes inside (95 % interval; dashed: {aim:.0%})")
     ax.set_xlim(min(0.6, min(share.low for share, _ in found.values()) - 0.02), 1)
-    sentence = f"Coverage and mean width of intervals that should hold {aim:.0%}: {'; '.join(told)}."
+    sentence = f"Coverage (asked: {aim:.0%}) and mean width: {'; '.join(told)}."
     show(figure, f"Dot plot of coverage. {sentence}", sentence)
 
 

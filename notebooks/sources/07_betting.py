@@ -673,9 +673,10 @@ centers = read_centers(reader, tokenizer, test_games)
 asked, lead = test_games["id"].isin(test_some["id"]).to_numpy(), test_games["home_lead"].to_numpy()
 stated_ends = np.array([(a.low, a.high) if a else (0.0, 0.0) for a in said_margin.answers]).T
 repaired_ends = np.array([centers - repaired, centers + repaired])
-kinds = {"stated": (stated_ends, lead[asked]), "repaired on 2023-24": (repaired_ends, lead)}
-covered = {name: rate((low <= outcomes) & (outcomes <= high)) for name, ((low, high), outcomes) in kinds.items()}
-plots.coverage({f"{name}, {len(outcomes)} games": (covered[name], float((high - low).mean())) for name, ((low, high), outcomes) in kinds.items()})
+found = {}
+for name, (low, high), outcomes in [("stated", stated_ends, lead[asked]), ("repaired", repaired_ends, lead)]:
+    found[f"{name}, {len(outcomes):,} games"] = rate((low <= outcomes) & (outcomes <= high)), float((high - low).mean())
+plots.coverage(found)
 for name, (low, high) in {"stated": stated_ends, "repaired": repaired_ends[:, asked]}.items():
     print(f"{name}, the same {asked.sum()} games: interval score {interval_score(low, high, lead[asked]):.1f} points")
 
