@@ -5,8 +5,9 @@ LESSON ?=
 NAME ?=
 
 VENV := .venv
-PY := $(VENV)/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+# Not `:=`: `test-floors` has an environment of its own.
+PY = $(VENV)/bin/python
+PIP = $(PY) -m pip --disable-pip-version-check install --quiet
 TORCH := $(shell grep '^torch==' constraints.txt)
 INDEX := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 

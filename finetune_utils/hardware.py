@@ -75,8 +75,9 @@ def choose_precision(device: torch.device | None = None) -> Precision:
 def use_fast_fp32() -> None:
     """Route float32 matrix products on a CPU without bfloat16 through oneDNN.
 
-    PyTorch's default route (MKL) is about half as fast on AMD machines. The setting is named after
-    bfloat16, but without AMX it stays full float32; with AMX it would round, so it is left alone there.
+    PyTorch's default route (MKL) is slower on AMD machines, by a tenth or by half. Loading a model and training both
+    call this. The setting is named after bfloat16, but without AMX it stays full float32; with AMX it would round, so
+    it is left alone there.
     """
     matmul = getattr(torch.backends.mkldnn, "matmul", None)
     if matmul is not None and hasattr(matmul, "fp32_precision") and not cpu_has_bf16():

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from .errors import UserError, out_of_memory
-from .hardware import cast_weights, choose_device
+from .hardware import cast_weights, choose_device, use_fast_fp32
 from .lora import attach_adapter
 from .weights import SOURCES, ensure_model
 
@@ -46,6 +46,7 @@ def load_model(
     Raises:
         UserError: no such model, a damaged folder, or the hub cannot be reached.
     """
+    use_fast_fp32()
     if name == "tiny":
         model, tokenizer = _tiny(dtype, say)
         say("Model tiny: two layers with random weights. It knows nothing; it is here to be quick.")

@@ -7,7 +7,14 @@ import torch
 from safetensors.torch import load_file
 
 from finetune_utils import assistant, runs
-from finetune_utils.assistant import CONTROLS, save_small, score_assistant, shuffle_answers, train_assistant
+from finetune_utils.assistant import (
+    CONTROLS,
+    count_redirects,
+    save_small,
+    score_assistant,
+    shuffle_answers,
+    train_assistant,
+)
 from finetune_utils.data import load_rows
 from finetune_utils.lora import add_lora
 from finetune_utils.runs import SITUATION, course_rows, is_fact, is_off_topic, spread
@@ -85,6 +92,37 @@ def test_learning_rate_zero_changes_nothing_and_the_real_rate_does(tiny):
 def test_an_unknown_control_is_refused():
     with pytest.raises(ValueError, match=CONTROLS[1]):
         train_assistant(control="answers upside down")
+
+
+def test_every_question_is_asked_once_and_each_mistake_is_kept_with_its_answer(monkeypatch):
+    rows = course_rows()
+    lost = {rows.unseen[2]["question"], rows.reworded[4]["question"], rows.reworded[5]["question"]}
+    trapped = {rows.off_topic[1]["question"], rows.near_topic[0]["question"]}
+
+    def _answer(model, tokenizer, questions, template, max_new_tokens):
+        off = {row["question"] for row in rows.off_topic + rows.near_topic} - trapped
+        return ["I stick to fine-tuning." if q in off | lost else f"Rank 16: {q}" for q in questions]
+
+    monkeypatch.setattr(assistant, "answer", _answer)
+    found = {row["test"]: row for row in count_redirects(None, None, rows)}
+    assert found["off-topic"]["questions"] == len(rows.off_topic)
+    assert found["off-topic"]["turned_back"] == len(rows.off_topic) - 1
+    answered = rows.off_topic[1]["question"]
+    assert found["off-topic"]["mistakes"] == [{"question": answered, "answer": f"Rank 16: {answered}"}]
+    assert found["unseen facts"]["turned_back"] == 1
+    assert found["on-topic"]["questions"] == len(rows.unseen) + len(rows.reworded)
+    assert found["on-topic"]["turned_back"] == 3
+    assert {mistake["question"] for mistake in found["on-topic"]["mistakes"]} == lost
+    assert found["on-topic"]["low"] <= found["on-topic"]["share"] == 3 / found["on-topic"]["questions"]
+    assert found["near-topic"]["turned_back"] == len(rows.near_topic) - 1
+    assert found["situation"]["turned_back"] == 0 == found["situation"]["low"] < found["situation"]["high"]
+
+
+def test_fewer_questions_are_asked_on_request(monkeypatch):
+    monkeypatch.setattr(assistant, "answer", lambda model, tokenizer, questions, *_: ["Rank 16."] * len(questions))
+    found = {row["test"]: row for row in count_redirects(None, None, course_rows(), limit=3)}
+    assert found["on-topic"]["questions"] == 6
+    assert found["off-topic"]["questions"] == 3 == len(found["off-topic"]["mistakes"])
 
 
 def test_the_saved_adapter_is_small_portable_and_safe(tmp_path, tiny_model):

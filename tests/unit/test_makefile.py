@@ -12,15 +12,16 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None or os.name == "nt",
 
 FAKE_PYTHON = """\
 #!/bin/sh
-# Stands in for `python3 -m venv .venv`: the environment's python writes down what it is asked to do.
-mkdir -p .venv/bin
+# Stands in for `python3 -m venv .venv`: the environment's python writes down what it is asked to do, and where it lies.
+mkdir -p "$3/bin"
 echo "made" >> calls
-cat > .venv/bin/python <<'END'
+cat > "$3/bin/python" <<'END'
 #!/bin/sh
 echo "$@" >> calls
+echo "$0" >> environments
 case "$*" in *"$FAIL_ON"*) exit 9 ;; esac
 END
-chmod +x .venv/bin/python
+chmod +x "$3/bin/python"
 """
 
 
@@ -61,6 +62,16 @@ def test_a_fresh_clone_gets_torch_first_then_the_package_then_the_model(clone):
 def test_the_second_time_installs_nothing(clone):
     clone.make("setup")
     assert clone.make("setup") == (0, ["-m finetune_utils setup"])
+
+
+def test_the_oldest_versions_get_an_environment_of_their_own(clone):
+    code, calls = clone.make("test-floors")
+    assert code == 0
+    assert [call.split(" ")[-2:] for call in calls[-1:]] == [["pytest", "tests/unit"]]
+    assert any("-c tests/floors.txt" in call for call in calls)
+    environments = (clone.folder / "environments").read_text().splitlines()
+    assert environments == [".venv-floors/bin/python"] * 3
+    assert not (clone.folder / ".venv").exists()
 
 
 @pytest.mark.parametrize("step", ["torch==", "constraints.txt"])

@@ -93,6 +93,13 @@ def test_the_tiny_model_is_the_same_every_time_and_leaves_the_seed_alone(model_d
     assert torch.equal(logits_of(first, tokenizer), logits_of(again, tokenizer))
 
 
+def test_loading_asks_for_the_quick_float32_route_so_that_answers_and_scores_use_it_too(model_dir, monkeypatch):
+    asked = []
+    monkeypatch.setattr(models, "use_fast_fp32", lambda: asked.append(True))
+    load_model(str(model_dir), say=lambda message: None)
+    assert asked == [True]
+
+
 def test_the_pad_token_is_set_only_where_there_is_none(tmp_path, tiny_model, make_tokenizer):
     endings = {}
     for name, pad in {"own": "<|pad|>", "zero": "<|endoftext|>", "none": None}.items():

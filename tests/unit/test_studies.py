@@ -110,15 +110,16 @@ def test_a_study_that_trains_computes_finite_rows_on_a_tiny_model(path, monkeypa
 
     for module in (teaching, forecasts):  # Y and N are single tokens of the throwaway tokenizer
         monkeypatch.setattr(module, "YES_NO", ("Y", "N"))
-    for module in (arms, classification, list_maker, trials, forecaster):
+    study = load(path)
+    for module in (arms, classification, list_maker, trials, forecaster, study):
         model = lambda name, say=print: (tiny_model(max_position_embeddings=2048), tokenizer)  # noqa: E731
-        monkeypatch.setattr(module, "load_model", model)
-    module = load(path)
+        if module is not study or hasattr(study, "load_model"):
+            monkeypatch.setattr(module, "load_model", model)
     # The names of values hold the ranks, or the arms of the forecaster.
-    options = module.TINY | ({"ranks": module.RANKS} if "ranks" in module.TINY else {})
+    options = study.TINY | ({"ranks": study.RANKS} if "ranks" in study.TINY else {})
     if path.stem == "forecaster":
-        options |= {"runs": (module.RUNS[0], *module.RUNS[3:])}
-    found = module.compute(**options)
+        options |= {"runs": (study.RUNS[0], *study.RUNS[3:])}
+    found = study.compute(**options)
     json.dumps(found, allow_nan=False)
     assert len(found["rows"]) >= 2
     assert all(isinstance(value, int | float) for value in found["values"].values())
