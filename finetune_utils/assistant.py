@@ -115,7 +115,7 @@ def count_redirects(
     counts = {}
     for name, part in parts.items():
         some = spread(part, len(part) if limit is None else limit)
-        texts = answer(model, tokenizer, [r["question"] for r in some], ASSISTANT_TEMPLATE, max_new_tokens)
+        texts = answer(model, tokenizer, [r["question"] for r in some], ASSISTANT_TEMPLATE, max_new_tokens, 64)
         counts[name] = [(row, text, is_redirect(text)) for row, text in zip(some, texts, strict=True)]
     on_topic = {"on-topic": counts["unseen facts"] + counts["new wordings"]}
     return [_count_row(name, asked) for name, asked in (counts | on_topic).items()]

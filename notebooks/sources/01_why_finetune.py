@@ -77,6 +77,9 @@ print(f"{count_parameters(model).total:,} parameters, {len(tokenizer):,} tokens 
 # A pretrained model is this: parameters that were already trained on a huge amount of text. They turn any text into one
 # probability for each token of the vocabulary.
 #
+# Three words for the next cell. A *tensor* is an array of numbers. *Logits* are the model's raw scores, one for each token of the vocabulary at each
+# place of the text: `[0, -1]` takes the first text and its last place. *Softmax* turns scores into probabilities that add up to 1. (`inference_mode` says that nothing is trained.)
+#
 # **Predict, then run.** Which token comes first after "The capital of France is"? And after "Fine-tuning a language model means"? How
 # sure will the model be?
 
@@ -279,7 +282,7 @@ for way in ways:
 # {{lesson01.wrongly_few_shot:.0%}} and the tuned model {{lesson01.wrongly_tuned:.0%}}.
 #
 # Count both sides: a system that turns back everything would be perfect on the first. Two of the four solved examples are redirects, and the few-shot prompt
-# still rarely turns back. Read what it made of the examples when it answers good questions: did it take over the rule, or only the tone?
+# still rarely turns back. The rule counts the turn, not the sense: "I can tell you about the rain" would pass after it. Read what it made of the examples when it answers good questions: did it take over the rule, or only the tone?
 
 # %%
 course.show_table([{"question": row["question"], "few-shot": answers["few-shot"][row["id"]]} for row in unseen[:3]], width=55)
@@ -490,8 +493,8 @@ for name, hit in {"right note": True, "wrong note": False}.items():
 
 # %% [markdown]
 # With notes, the untuned model reaches {{lesson01.unseen_retrieval:.2f}} on facts that the tuned model cannot know; the tuned model reaches
-# {{lesson01.unseen_tuned:.2f}}. The comparison is not fair, and that is the point: retrieval may read the answer. Yet a note about another fact, taken as the answer,
-# scored as much in the table above: over all questions, such a measure cannot see much. And retrieval is only as good as its search, as the last two lines show. Counting shared words found the right note for {{lesson01.notes_found:.0%}} of the questions. Tomorrow's note can be used tomorrow; the tuned
+# {{lesson01.unseen_tuned:.2f}}. The comparison is not fair, and that is the point: retrieval may read the answer. And even a note about another fact,
+# handed in as the answer, scored as much in the table above. So few questions and so blunt a measure do not show that retrieval wins. The split says more: retrieval is only as good as its search, as the last two lines show. Counting shared words found the right note for {{lesson01.notes_found:.0%}} of the questions. Tomorrow's note can be used tomorrow; the tuned
 # model would need a new training.
 
 # %% [markdown]
@@ -502,7 +505,7 @@ for name, hit in {"right note": True, "wrong note": False}.items():
 # | **upfront cost** | an afternoon | a search index and its upkeep | hundreds of good pairs, a training run, a test set |
 # | **running cost** | rules and examples are read again at every request | the notes are read at every request | the shortest prompt, and often a smaller model |
 # | **data that fits** | a few examples | as much as you can search | as much as you can write and train on |
-# | **hallucination** | as the model is | less where the right note is found, as before elsewhere | less on trained facts; on others the same, or worse |
+# | **hallucination** | as the model is | less where the right note is found, as before elsewhere | no cure: on untrained facts the same, or worse; on trained ones not counted here |
 # | **freshness** | edit the prompt | edit the note | train again |
 # | **good for** | trying a task out | facts, and facts that change | form, tone, scope, a narrow task done often |
 #
@@ -587,7 +590,8 @@ for name, change in changes.items():
     print(f"{name:44} {break_even(changed['few-shot'], changed['tuned']):12,.0f} requests")
 
 # %% [markdown]
-# Pairs that take twice as long move it most, and half the price nearly as much. With the same model for both, only the shorter prompt saves anything; even so it pays in the end.
+# Pairs that take twice as long put the break-even off by about as much as half the price does. With the same model for both, only the shorter prompt saves anything; even so it pays in the end. And with fewer pairs it comes nearer than
+# any of these pushes it away: the writing is what costs.
 #
 # Token prices are not the only reason. A small model of your own changes four things:
 #
@@ -650,8 +654,8 @@ course.show_table([
 ])
 
 # %% [markdown]
-# SmolLM2-135M was pretrained on 2 trillion tokens, says its model card. **Predict:** for each supervised token of the assistant, how many tokens
-# of pretraining?
+# SmolLM2-135M was pretrained on 2 trillion tokens, says its model card. **Predict:** for each supervised token in the last line of the table, how many tokens
+# of pretraining? (The assistant itself saw even fewer: lesson 04 trains on some of the redirects only.)
 
 # %%
 from finetune_utils.nll import token_nll
@@ -752,7 +756,7 @@ course.show_table([{"": name, question: text, "passes": ", ".join(c for c in che
                    for name, text in outputs.items()])
 
 # %% [markdown]
-# "Good" is not good enough for a training row: nothing in it is false, and nothing in it helps. The model will copy exactly this.
+# "Good" is not good enough for a training row: nothing in it is false, and it leaves out what the reader asked for. The model will copy exactly this.
 #
 # ## Check your run
 
@@ -777,9 +781,9 @@ course.check_run(
 # ## What you learned
 #
 # * A language model gives every token a probability of coming next. Everything else is a text that makes the wanted continuation likely.
-# * A prompt steers the model once. Fine-tuning changes what it does without being told: off-topic questions turned back went from
-#   {{lesson01.redirect_plain:.0%}} with the plain prompt to {{lesson01.redirect_tuned:.0%}}, answers in format from {{lesson01.format_plain:.0%}} to {{lesson01.format_tuned:.0%}}.
-# * Facts that were never trained stay unknown. For knowledge, look it up.
+# * A prompt steers one request. Fine-tuning changes the habit: with a system message of two words, the tuned model turned back {{lesson01.redirect_tuned:.0%}} of a few off-topic questions. The few-shot prompt, which states the rule and
+#   shows it, turned back {{lesson01.redirect_few_shot:.0%}}. Of its answers, {{lesson01.format_tuned:.0%}} were in format. (The plain prompt is no fair rival: nobody told it the rules.)
+# * Facts that were never trained stay unknown. For knowledge, look it up, and measure the search: here it found the right note for {{lesson01.notes_found:.0%}} of the questions.
 # * Training pays when the same narrow task is asked very often, or when privacy, latency or steadiness decide.
 #
 # ## Where this breaks

@@ -326,8 +326,8 @@ rows = [{"share": f"{grounded(a, text):.2f}", "invented": "yes" if a in invented
 course.show_table(rows[:3] + rows[-3:], width=70, caption="The three lowest and the three highest shares")
 
 # %% [markdown]
-# The installer comes out lowest. The wrong lifespan comes out at the top, because every one of its words is in the README, in
-# another sentence. So a low share is a reason to look first, and a high one is no proof. Read every pair that you train on.
+# The installer comes out lowest. The wrong lifespan comes out at the top, like the best true answers: every one of its words is in the README, where "after one year"
+# is said of onions. So a low share is a reason to look first, and a high one is no proof. Read every pair that you train on.
 #
 # ## Written or stamped?
 #
@@ -441,6 +441,9 @@ print(f"{len(off_topic)} of {len(course_qa):,} rows are off-topic.")
 course.show_table([{"question": row["question"], "answer": row["answer"]} for row in spread(off_topic, 3)])
 
 # %% [markdown]
+# The answers are much alike on purpose, at least where they begin: a small model learns a few clear openings better than many. The questions vary. Some of them only *sound* like the topic ("train for a marathon"); they are kept
+# for testing.
+#
 # Too few and the model does not learn the habit. Too many and it turns good questions away. Which ones? Models take shortcuts: where
 # everyday words stand only in off-topic rows, an everyday word is enough to be turned away. So the file has a trap to test with: questions about
 # fine-tuning, full of other things. No model of this course trains on them.
@@ -646,16 +649,17 @@ plots.learning_curve(points, dict(zip(labels, curve["rows"][len(points):], stric
 #
 # * **Quantity.** With {{study.learning_curve.smallest_rows}} rows, NLL on unseen facts changed by {{study.learning_curve.smallest_unseen_change:+.2f}} nats
 #   per token, with {{study.learning_curve.largest_rows}} rows by {{study.learning_curve.largest_unseen_change:+.2f}}. Ask of every doubling what it bought, and what it would cost you to write the rows.
-# * **Diversity.** The same number of rows from four times as many facts gave {{study.learning_curve.one_wording_unseen_change:+.2f}} on unseen facts, against
-#   {{study.learning_curve.same_unseen_change:+.2f}} on the curve (paired difference {{study.learning_curve.one_wording_unseen_vs:+.2f}}, 95 % interval
-#   {{study.learning_curve.one_wording_unseen_vs_low:+.2f}} to {{study.learning_curve.one_wording_unseen_vs_high:+.2f}}). On recall it was {{study.learning_curve.one_wording_reworded_change:+.2f}}
-#   against {{study.learning_curve.same_reworded_change:+.2f}}: each answer was read once instead of four times.
+# * **Diversity.** The same number of rows from four times as many facts gave {{study.learning_curve.one_wording_unseen_change:+.3f}} on unseen facts, against
+#   {{study.learning_curve.same_unseen_change:+.3f}} on the curve (paired difference {{study.learning_curve.one_wording_unseen_vs:+.3f}}, 95 % interval
+#   {{study.learning_curve.one_wording_unseen_vs_low:+.3f}} to {{study.learning_curve.one_wording_unseen_vs_high:+.3f}}). On recall it was {{study.learning_curve.one_wording_reworded_change:+.2f}}
+#   against {{study.learning_curve.same_reworded_change:+.2f}}. These are the facts each of them was trained on, so not the same test; but each answer was read once instead of four times.
 # * **Quality, stamped.** The same questions with empty answers gave {{study.learning_curve.stamped_unseen_change:+.2f}} on unseen facts and {{study.learning_curve.stamped_reworded_change:+.2f}} on recall.
 # * **Quality, swapped.** Good sentences under the wrong questions gave {{study.learning_curve.swapped_unseen_change:+.2f}} and {{study.learning_curve.swapped_reworded_change:+.2f}}. On recall that differs
-#   from the curve by {{study.learning_curve.swapped_reworded_vs:+.2f}} ({{study.learning_curve.swapped_reworded_vs_low:+.2f}} to {{study.learning_curve.swapped_reworded_vs_high:+.2f}}), although every single answer was wrong.
+#   from the curve by {{study.learning_curve.swapped_reworded_vs:+.2f}} ({{study.learning_curve.swapped_reworded_vs_low:+.2f}} to {{study.learning_curve.swapped_reworded_vs_high:+.2f}}), although every single answer was wrong. On unseen facts it was worse than the curve by
+#   {{study.learning_curve.swapped_unseen_vs:+.3f}} ({{study.learning_curve.swapped_unseen_vs_low:+.3f}} to {{study.learning_curve.swapped_unseen_vs_high:+.3f}}): visible, and no larger than what diversity gained.
 #
 # Think about the last point. NLL asks how well the model predicts the right sentence, word by word. A run that has read the sentence predicts it well, wherever it stood. So a
-# good score does not say that your rows are right. Only reading them does.
+# good score on recall does not say that your rows are right. Only reading them does.
 #
 # ## One point, run again
 #
@@ -732,7 +736,7 @@ course.check_run(
 # * Templates stamp out sameness: {{lesson02.distinct_stamped:.0%}} distinct bigrams against {{lesson02.distinct_written:.0%}}.
 # * Patterns find some personal data. Permission is a separate question, and it comes first.
 # * Split by what you want the model to generalize to. A row-wise split gave a photocopier {{lesson02.lookup_row:.0%}}.
-# * More rows, more varied rows and right rows are three different things. A score can miss that rows are wrong; a reader does not.
+# * More rows, more varied rows and right rows are three different things. A score on recall can miss that rows are wrong; a reader does not.
 #
 # ## Where this breaks
 #

@@ -107,7 +107,7 @@ print(f"{same:,} of {len(texts):,} texts come back letter by letter.")
 # %% [markdown]
 # ## Why "ing" is one piece
 #
-# Nobody wrote the list of pieces. It was counted. Byte-pair encoding starts with single characters and repeats
+# Nobody wrote the list of pieces. It was counted. Byte-pair encoding starts with the smallest units (letters in this toy, bytes in SmolLM2) and repeats
 # one step: find the most frequent pair of neighbors and merge it into one piece.
 #
 # **Predict, then run.** Here are six words. Which pair of letters is the most frequent? Count with a pencil.
@@ -164,7 +164,7 @@ for pair in merges:
 print(word)
 
 # %% [markdown]
-# SmolLM2's tokenizer was made the same way, from far more text. Its list of merges is in the tokenizer file.
+# SmolLM2's tokenizer was made the same way, from bytes and far more text. Before anything is counted, text is cut into words and single digits, and no merge crosses such a cut: that is why a year is four tokens. Its list of merges is in the tokenizer file.
 # **Predict:** do your two merges come early or late among them?
 
 # %%
@@ -409,7 +409,7 @@ for limit in (48, 64, 96, 128, 512):
     print(f"limit {limit:3}: {cut:5,} of {len(rows):,} rows lose their end, {lost:5,} lose the whole answer")
 
 # %% [markdown]
-# (`encode_row` is the tested version of what you build in the next section.) Look at the lengths before you
+# (`encode_row` is the tested version of what you build below. A label of -100 marks a token that is not trained, here the prompt; the section on labels explains it.) Look at the lengths before you
 # choose a limit:
 
 # %%
@@ -759,6 +759,8 @@ print(f"{len(caught)} guards fired, {len(set(caught))} different messages")
 assert SupervisedCollator(pad_token_id=0).pad_token_id == 0  # 0 is an id, not a missing one
 
 # %% [markdown]
+# The last message recommends the end token as pad token. Was that not the trap of the section before? Here it is safe: this collator masks padding by position. With one that masks by id it would be the trap again.
+#
 # ## The whole set at once
 #
 # The `datasets` library keeps rows in a table and applies a function to each: `map`.
@@ -792,7 +794,7 @@ print(len(tokenizer(list(dataset["question"]))["input_ids"]), "questions tokeniz
 # %% [markdown]
 # ## Batching: count the waste
 #
-# Pad tokens cost as much time as real ones. How many there are depends on which rows you put together. Try four
+# Pad tokens are computed like real ones, so count them first and time them afterward. How many there are depends on which rows you put together. Try four
 # rows of `3`, `9`, `4` and `8` tokens in batches of two, and count with a pencil.
 
 
@@ -954,6 +956,8 @@ plots.batching_speed({name: turns[1:] or turns for name, turns in speed.items()}
 # The big gain is to leave the fixed length. Where the dots of two plans overlap, this run cannot say which of them is
 # faster. Packing has no padding at all. But on a CPU, attention is computed across the whole packed row, and what
 # crosses a border is thrown away. Packing is made for GPUs that know packed rows.
+#
+# Grouping by length saves positions here as well, but few, and so short a timing hardly shows them. Count, then time.
 #
 # The course's `train()` groups by length. The batches still come in random order.
 #

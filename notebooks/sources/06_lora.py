@@ -100,7 +100,7 @@ print("A as it is, B zero:", gradients(A, 0 * B))
 #
 # ## The layer in fifteen lines
 #
-# Draft 2 wraps any linear layer. The scale is written `alpha / rank`, so that the detour keeps its strength when you change the rank.
+# Draft 2 wraps any linear layer. The scale is written `alpha / rank`. With a fixed `alpha`, a higher rank is scaled down. The course's `add_lora` takes an `alpha` of twice the rank, so its scale is `2` for every rank.
 
 # %%
 import math
@@ -207,12 +207,12 @@ course.show_table([{"what is trained": name, "weights": f"{n:,}", "share of all 
                     "saved file (float32)": human_bytes(4 * n)} for name, n in counts.items()])
 
 # %% [markdown]
-# The last column is what you keep for each task. Ten adapters cost less disk than one more copy of the model.
+# The last column is what you keep for each task. Ten adapters of rank `16` cost less disk than one more copy of the model; ten of rank `64` would cost more.
 #
 # ## What it saves, and what it does not
 #
-# Gradients and optimizer state exist for trained weights only, and frozen weights can be kept in 16 bits. Activations are another matter: the backward
-# pass goes through the frozen layers, so it needs them all.
+# Gradients and optimizer state exist for trained weights only, and frozen weights can be kept in 16 bits. Activations are another matter: the gradient
+# passes through all layers, and each detour needs the input of its layer. So with a detour on every matrix, about as many are kept as in full fine-tuning.
 
 # %%
 from finetune_utils.memory import estimate_memory
@@ -281,8 +281,8 @@ for rows, key in [("dev rows, which chose the rates", "dev_vs"), ("unseen test r
 # %% [markdown]
 # Rank `1` changed the dev NLL by {{study.rank_sweep.r1_dev_change:+.2f}} nats per token, rank `64` by {{study.rank_sweep.r64_dev_change:+.2f}}, all weights by
 # {{study.rank_sweep.full_dev_change:+.2f}}. Rank `1` trains {{study.rank_sweep.r1_share:.2%}} of the weights. LoRA with rank `16` took
-# {{study.rank_sweep.r16_seconds:.0f}} seconds, full fine-tuning {{study.rank_sweep.full_seconds:.0f}}. (The bar of rank `1` is too high: the machine was busy with other
-# work.)
+# {{study.rank_sweep.r16_seconds:.0f}} seconds, full fine-tuning {{study.rank_sweep.full_seconds:.0f}}. Do not read that panel closely: other work ran on the machine. Rank `1`
+# does less arithmetic than rank `4`, and its bar is higher by more than what lies between rank `16` and full fine-tuning.
 #
 # More rank was not better here: on facts that nobody trained, the low ranks did best. On new wordings of *trained* facts it is the other way round, {{study.rank_sweep.r1_reworded_change:+.2f}} for rank
 # `1` and {{study.rank_sweep.full_reworded_change:+.2f}} for all weights. Few weights learn the manner of the answers; learning the facts by heart takes more.
@@ -361,7 +361,7 @@ print(learned)
 
 # %% [markdown]
 # Four of the five checks. The base is untouched in every bit, `B` has moved in each layer, merged weights give the adapter's outputs, and the outputs differ from
-# the untuned model's. The number behind "rounded to bfloat16" is the price of merging into 16-bit weights: the sum is rounded, and small updates suffer. So merge in float32, and round once.
+# the untuned model's. The number behind "rounded to bfloat16" is what gets lost even when you merge in float32 and round once at the end: small updates suffer. Keep merged weights in float32 where that matters, and never round more than once.
 #
 # The fifth check: what you save is what you load. The base must be the same, too: load it in the number format in which `add_lora` stored the frozen weights.
 
@@ -452,7 +452,8 @@ lora_plots.learned_and_forgot(sweep["rows"])
 # If all arms lay on one line from the untuned model, LoRA would forget less *because* it learns less, and the rank would only choose a place on that line.
 # Here full fine-tuning learned {{study.rank_sweep.full_reworded_change:+.2f}} and forgot {{study.forgetting.full_change:+.2f}}; rank `16` learned {{study.rank_sweep.r16_reworded_change:+.2f}} and forgot
 # {{study.forgetting.lora_change:+.2f}}. "LoRA forgets less" held for the low ranks here. It did not for ranks `16` and `64`: paired, both forgot
-# more than full fine-tuning. The rate does not explain it, since ranks `1`, `4` and `16` all took the same.
+# more than full fine-tuning. Is it the rank, or how far each arm was trained? The nominal rate is the same for ranks `1`, `4` and `16`. Its effect is not: at the same scale a wider detour moves further in each step. So this plot cannot
+# separate the two.
 #
 # ## One model, two adapters
 #
@@ -601,7 +602,7 @@ else:
 # add_lora(model, rank=16, use_dora=True)
 # ```
 #
-# `make study NAME=adapter_kinds` trains plain LoRA and these four on the same {{study.adapter_kinds.train_rows}} rows for {{study.adapter_kinds.steps}} steps of 4, each with the best of three learning rates on dev rows. It takes longer
+# `make study NAME=adapter_kinds` trains plain LoRA and these four on the same {{study.adapter_kinds.train_rows}} rows for {{study.adapter_kinds.steps}} steps of `4` rows (so each sees a part of them), each with the best of three learning rates on dev rows. It takes longer
 # than this lesson, so its rows are stored. **Predict:** which one beats plain LoRA, and by how much?
 
 # %%
@@ -619,7 +620,10 @@ course.show_table(table, caption="Stored: dev NLL in nats per token, paired diff
 # they learned less by heart in the same steps. In both, the same rate moves a layer further than in plain LoRA, so both took a smaller one; LoRA+ took the smallest that it was offered, so a still smaller one may suit it better. One seed,
 # few steps: read differences of a few hundredths as "no difference".
 #
-# Tune the learning rate first. In the short runs that chose it (`tried` in the stored rows), the rates of one kind lie further apart than the kinds do.
+# Tune the learning rate first. In the short runs that chose it (`tried` in the stored rows), the rates of one kind lie further apart than the kinds do, the soft prompt aside.
+#
+# Compare this table with the sweep above: plain LoRA of rank `16` reached {{study.adapter_kinds.lora_dev_nll:.2f}} on dev rows here, and {{study.rank_sweep.r16_dev_nll:.2f}} there, after nearly twice the steps. On trained facts it is the other way round:
+# {{study.adapter_kinds.lora_reworded_change:+.2f}} here, {{study.rank_sweep.r16_reworded_change:+.2f}} there. More steps bought recall and cost the rest. So part of what low ranks gained in the sweep may be that they were trained less far. Compare ranks at several lengths before you choose one.
 #
 # ## Check your run
 
@@ -644,7 +648,7 @@ course.check_run(
 #
 # * LoRA adds `scale * B A` to a frozen matrix. With `B` at zero it changes nothing; with both at zero it never will.
 # * Rank `16` on all matrices trains {{lesson06.rank16_share:.1%}} of the weights. Gradients and optimizer state shrink with it, activations do not.
-# * A low rank was enough for the manner of the answers and forgot least; facts learned by heart took a high one. Look at the curve, and at paired differences.
+# * At one length of training, low ranks were best on new facts and forgot least, and higher ones knew the trained facts better. Rank, rate and steps act together: look at the curve, and at paired differences.
 # * A frozen base does not prevent forgetting. Here only the smallest rank lost nothing.
 # * Five checks tell a run that learned from one that only ran.
 # * Adapters are small files. One model in memory serves several, even in one batch.

@@ -158,7 +158,7 @@ for home, away, home_won in [("A", "B", 1), ("B", "A", 0), ("A", "B", 0)]:
 # %% [markdown]
 # Check the first line with a pencil: equal ratings, so p is one half, and the winner gains half of `20`. The second win is less of a surprise and brings less; the defeat of the favorite costs it more.
 #
-# Draft 2 is the recipe that FiveThirtyEight used. A larger margin moves more points, and the home team starts with an edge. **Predict:** does the home edge make a home win worth more points or fewer?
+# The second version is the recipe that FiveThirtyEight used; `1505` is the mean rating there. A larger margin moves more points, and the home team starts with an edge. **Predict:** does the home edge make a home win worth more points or fewer?
 
 # %%
 import datetime
@@ -434,8 +434,8 @@ print(leads[0]["question"], row_answer(leads[0]))
 # The run has three kinds of examples: Yes/No with a soft label, JSON about winning, JSON about the margin. Each gets a share of the steps, and as many games as its steps will use, with both sides
 # of a game next to each other.
 #
-# Which games? Most are close. A model that sees the others rarely keeps all its answers near the middle. So lopsided games are drawn more often than they happen. **Predict:** does that make the answers wrong, as it would with
-# outcomes of a biased sample? It does not: a label says how probable a win is *given this question*, and that stays true however often the question is asked.
+# Which games? Most are close. A model that sees the others rarely keeps all its answers near the middle. So lopsided games are drawn more often than they happen. **Predict:** does that make the answers wrong? It would if games
+# were chosen by how they ended. These are chosen by what is known before the game, and how probable a win is *given this question* stays true however often the question is asked.
 
 # %%
 import math
@@ -453,7 +453,7 @@ for name, rows in [("all games", wins), ("drawn for Yes/No", drawn["yes_no"])]:
     print(f"{name}: {np.mean([abs(r['probability'] - 0.5) > 0.2 for r in rows]):.0%} have a label below 0.3 or above 0.7")
 
 # %% [markdown]
-# Look at one of the first kind. Its answer is one token, and the soft label beside it says how probable the other answer is.
+# Look at one of the first kind. Its answer is one token and the end mark, and the soft label beside it says how probable the other answer is.
 
 # %%
 example = parts["yes_no"][0]
@@ -497,7 +497,7 @@ loss_curve(result.history)
 print(f"{result.seconds:.0f} s, {result.tokens_per_second:.0f} tokens/s")
 
 # %% [markdown]
-# The loss of a Yes/No step cannot fall to 0: the label itself says that the outcome is uncertain. Where both kinds of steps alternate, so do their losses.
+# The loss of a Yes/No step cannot fall to 0: the label itself says that the outcome is uncertain. (It is a mean over two tokens, and the end mark costs almost nothing.) Where both kinds of steps alternate, so do their losses.
 #
 # ## Three readings of one model
 #
@@ -549,7 +549,7 @@ for name, p in {"home team": twice.asked_home, "away team": 1 - twice.asked_away
 
 # %% [markdown]
 # A pull toward one word raises both answers, so it drops out of `(p(home) + 1 - p(away)) / 2`. So does part of the noise: the mean lies nearer to the teacher than either side. By Brier score so small a
-# difference hardly shows. From here on, the mean is the Yes/No reading.
+# difference drowns in luck. The mean is chosen for its smaller noise, not for its score here. From here on, it is the Yes/No reading.
 #
 # **The width of the margins.** The model also states margins with an interval that should hold `80` of `100` outcomes. Unlike the range of prices this can be checked: a margin lies inside or outside. Ask for the margin of every game in 2023-24,
 # again from both sides, and take the mean as the center. Measure how far the outcomes lie from it, and take the width that holds `80` of `100` of them. That is split conformal prediction. The center needs only the first number of each answer, so the rest is not written.
@@ -601,7 +601,7 @@ course.show_table(table, caption=f"Test season 2024-25, {len(won):,} games")
 # The slope is that of a line from stated to observed logits: below `1` means overconfident. ECE, the expected calibration error, is the mean distance of the reliability curve from the diagonal, weighted by the games in each bin. The column beside it says what even a perfect
 # forecaster would get on so many games. Never read an ECE without it.
 #
-# Differences on the same games are what counts:
+# Differences on the same games are what counts. The digits were read for fewer games: compare their score in its own line only.
 
 # %%
 from finetune_utils.betting.forecasts import score_forecasts
@@ -626,7 +626,7 @@ print(f"correlation with its teacher: {copied:.3f}; Brier of the teacher itself 
 # %% [markdown]
 # The model learned to read the text much as its teacher reads the numbers. It sees nothing that the teacher does not see, so the teacher's {{lesson07.teacher_brier:.4f}} is the best it can expect. In the stored run it got
 # {{lesson07.yes_no_brier:.4f}}. Against Elo that is {{lesson07.yes_no_vs_elo:+.4f}} [{{lesson07.yes_no_vs_elo_low:+.4f}}, {{lesson07.yes_no_vs_elo_high:+.4f}}]: no worse, and hardly better. Against the regression it is
-# {{lesson07.yes_no_vs_regression:+.4f}}. The small rest is what seven words and a few hundred examples leave out.
+# {{lesson07.yes_no_vs_regression:+.4f}}. The small rest is what seven words and two thousand examples leave out.
 #
 # ### Reliability, and how sure it was when wrong
 
@@ -647,7 +647,7 @@ plots.right_and_wrong(home, won)
 plots.heaping({"taught": [r["probability"] for r in drawn["json"]], "stated": said.stated})
 
 # %% [markdown]
-# It has favorites, but not because they are round: multiples of `0.05` are about as frequent as in the labels it was taught. They stand where the words for the lead change.
+# It has favorites, but not because they are round: multiples of `0.05` are about as frequent as in the labels it was taught. They go with the words for the lead: whoever is called a huge favorite gets much the same number.
 #
 # ### The intervals
 #
@@ -661,6 +661,8 @@ if valid:
 print(f"answers that are valid, with their probability inside its own range: {inside:.1%}")
 
 # %% [markdown]
+# The ranges follow one curve nearly everywhere. Early and late in a season they should follow the wider one, and few do. The model learned the shape of the range, and hardly the exception.
+#
 # Then the margins, which can be wrong. **Predict** the coverage of the stated intervals and of the repaired ones. Wider ones cover more, so there is also a score: the mean width plus a penalty for misses. Lower is better.
 
 # %%
@@ -681,7 +683,7 @@ for name, (low, high) in {"stated": stated_ends, "repaired": repaired_ends[:, as
     print(f"{name}, the same {asked.sum()} games: interval score {interval_score(low, high, lead[asked]):.1f} points")
 
 # %% [markdown]
-# In the stored run the stated intervals held {{lesson07.margin_stated_coverage:.1%}} and the repaired ones {{lesson07.margin_coverage:.1%}}. The repair keeps its promise on average over many draws of games, not in each. What it gives is a reason for the width:
+# In the stored run the stated intervals held {{lesson07.margin_stated_coverage:.1%}} and the repaired ones {{lesson07.margin_coverage:.1%}}. The repair keeps its promise on average over many draws of games, not in each. It gives a reason for the width:
 # what the model missed by in games it was not trained on, not what it was told to say. A warning: the center became the mean of both sides after an earlier stored run had covered too much of this season, so its coverage is no blind result.
 #
 # ### Does it contradict itself?
@@ -701,7 +703,7 @@ print("P(home win) as Elo goes from -240 to +240:", *[f"{p:.2f}" for p in climb]
 print(f"{steps_up} of {len(climb) - 1} steps go up")
 
 # %% [markdown]
-# Mostly it does go up, but in stairs. The stairs are where the *words* change, "fair favorite" to "clear favorite"; between two of them the number hardly counts. The model reads the words, not +85.
+# Mostly it does go up. Nearly every step of this sweep changes the word for the lead, too ("fair favorite" to "clear favorite"). Where the word stays, the number hardly moves. That suggests that the model reads the words rather than +85; a finer grid would show it.
 #
 # Does it use what it may remember about teams? Call them "Reds" and "Blues" instead. If the names mattered, the answers would move and the score would change.
 
@@ -713,6 +715,8 @@ print(f"{len(places)} games with invented names: median change {np.median(abs(na
       f"Brier {brier(nameless, won[places]):.4f}, with real names {brier(said.asked_home[places], won[places]):.4f}")
 
 # %% [markdown]
+# The median answer hardly moves. The score of so few games moves more, and without an interval that proves nothing. There is no sign that the names help.
+#
 # ### Where is it good, and where not?
 #
 # Slices invite self-deception: with ten of them one looks special by chance. Read the intervals.
@@ -746,8 +750,8 @@ course.show_table(checks, width=36)
 # "Complete" means valid JSON. "Coherent" means that both sides sum to 1 within `0.05`, and that number and token agree within `0.05`. Reliability is not a property of one row: a certain forecast that failed may have been right to be
 # certain. Only the reliability curve can tell.
 #
-# Token and stated number come from the same weights, and mostly agree. In trials with fewer JSON steps they did not: the number shied away from the ends, and forgot the home edge. Now its slope is
-# {{lesson07.stated_slope:.2f}}, as it should be.
+# Token and stated number come from the same weights, and mostly agree. In trials with fewer JSON steps they did not: the number shied away from the ends, and forgot the home edge. In this run its slope is
+# {{lesson07.stated_slope:.2f}}; three seeds of the study below gave {{study.forecaster.stated_slope_low:.2f}} to {{study.forecaster.stated_slope_high:.2f}}.
 #
 # ## What the stored study adds
 #
@@ -766,16 +770,16 @@ course.show_table(table, caption="Stored: Brier scores of each reading on test g
 # %% [markdown]
 # Not every run was scored on all games: the column says on how many for Yes/No, and the stated numbers of runs with 400 come from half of those. Compare rows of equal numbers. What it says:
 #
-# * Three seeds of the forecaster: Yes/No {{study.forecaster.yes_no_brier_low:.4f}} to {{study.forecaster.yes_no_brier_high:.4f}}, stated {{study.forecaster.stated_brier_low:.4f}} to {{study.forecaster.stated_brier_high:.4f}}. Such a spread you may expect of your own run.
+# * Three seeds of the forecaster: Yes/No {{study.forecaster.yes_no_brier_low:.4f}} to {{study.forecaster.yes_no_brier_high:.4f}}, stated {{study.forecaster.stated_brier_low:.4f}} to {{study.forecaster.stated_brier_high:.4f}}. The run above has the first of these seeds and scored {{lesson07.yes_no_brier:.4f}}: three runs do not bound a fourth.
 # * The outcome as text: {{study.forecaster.outcome_text_stated_brier:.3f}}. It states certainties and is worse than a coin, as the rounded regression had told. The teacher's number as text, with as many steps: {{study.forecaster.teacher_text_stated_brier:.3f}}.
 # * Hard labels on the Yes/No token: {{study.forecaster.yes_no_hard_yes_no_brier:.4f}}, soft ones {{study.forecaster.yes_no_soft_yes_no_brier:.4f}}. The optimum is the same; the noise is not. (One seed each.)
-# * Shuffled outcomes: {{study.forecaster.shuffled_outcomes_yes_no_brier:.4f}}, no better than the home rate. So neither the text alone nor the training brings skill.
+# * Shuffled outcomes: {{study.forecaster.shuffled_outcomes_yes_no_brier:.4f}}, no better than the home rate. It is one draw, where a control needs several: it shows no skill, and that is all.
 # * The leaky feature: {{study.forecaster.leaky_feature_yes_no_brier:.3f}} with a calibration slope of {{study.forecaster.leaky_feature_yes_no_slope:.2f}}. Better than any bookmaker, and as well calibrated. If your own project has a row that looks like this, you know what to do.
-# * The untuned model without and with solved games: {{study.forecaster.zero_shot_yes_no_brier:.3f}} and {{study.forecaster.few_shot_yes_no_brier:.3f}} by its Yes/No token, and no valid answer in this format.
+# * The untuned model without and with solved games: {{study.forecaster.zero_shot_yes_no_brier:.3f}} and {{study.forecaster.few_shot_yes_no_brier:.3f}} by its Yes/No token, and no valid answer. (The first tries described the format in a system message; the study does not.)
 #
 # ## What a bettor would have got
 #
-# A bookmaker turns probabilities into prices and keeps a share, the *vig*. Decimal odds of `2.00` pay back twice the stake. By hand: a fair coin would be priced `2.00` on both sides; with a vig, both are less.
+# A bookmaker turns probabilities into prices, as if they summed to more than 1; the excess is the *vig*. With a vig of `4.5` percent he keeps `0.045 / 1.045` of the stakes on average. Decimal odds of `2.00` pay back twice the stake. By hand: a fair coin would be priced `2.00` on both sides; with a vig, both are less.
 
 # %%
 from finetune_utils.betting.stakes import expected_value, growth, kelly, price
@@ -856,7 +860,7 @@ real = value_bets(home, *odds, won)
 print(f"{real.count} bets on {len(won)} games; profit {real.roi:+.1%} a bet, standard error {real.roi_error:.1%}" if real.count > 1 else f"{real.count} bets: the vig is wider than what model and price differ by")
 
 # %% [markdown]
-# One season cannot tell a result like that from the vig, and hardly from zero: two standard errors are wider than both. A profit of the same size would have proved as little.
+# One season cannot tell a result like that from the vig, nor from zero: two standard errors are wider than both. A profit of the same size would have proved as little.
 #
 # ### Nobody should bet on this
 #

@@ -1,6 +1,5 @@
-"""Study: untuned model and committed assistant, asked every test question there is: who turns back, and where is that wrong?"""
+"""Study: the committed assistant, asked every test question there is: how often does it turn back, and where is that wrong?"""
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +18,21 @@ TINY = {"model": "tiny", "adapter": None, "limit": 4, "max_new_tokens": 4}
 def compute(
     model: str = "smollm2-135m", adapter: Path | None = ASSISTANT, limit: int | None = None, max_new_tokens: int = 64
 ) -> dict[str, Any]:
-    """Ask and count: one row a model and a test. Of the untuned model only the counts are kept."""
-    untuned, tokenizer = load_model(model, say=lambda message: None)
-    tuned = attach_adapter(copy.deepcopy(untuned), adapter) if adapter else untuned
-    rows, values = [], {}
-    for name, one in (("tuned", tuned), ("untuned", untuned)):
-        for row in count_redirects(fast_copy(one), tokenizer, course_rows(), limit, max_new_tokens):
-            rows.append({"model": name} | row | ({} if name == "tuned" else {"mistakes": []}))
-            key = f"{name}_{row['test']}".replace("-", "_").replace(" ", "_")
-            values |= {f"{key}_{kept}": row[kept] for kept in ("questions", "turned_back", "share", "low", "high")}
-            print({key: value for key, value in rows[-1].items() if key != "mistakes"}, flush=True)
+    """Ask and count: one row a test, with every mistake in full."""
+    loaded, tokenizer = load_model(model, say=lambda message: None)
+    fast = fast_copy(attach_adapter(loaded, adapter) if adapter else loaded)
+    rows = count_redirects(fast, tokenizer, course_rows(), limit, max_new_tokens)
+    values = {}
+    for row in rows:
+        print({key: value for key, value in row.items() if key != "mistakes"}, flush=True)
+        name = row["test"].replace("-", "_").replace(" ", "_")
+        values |= {f"{name}_{key}": row[key] for key in ("questions", "turned_back", "share", "low", "high")}
     settings = {"model": model, "adapter": ADAPTER, "template": ASSISTANT_TEMPLATE, "max_new_tokens": max_new_tokens}
     return {"settings": settings, "rows": rows, "values": values}
 
 
 def main() -> None:
-    """Ask both and store the counts."""
+    """Ask the committed adapter and store the counts."""
     hardware.quiet()
     store_study("redirects", **compute(), data=("course_qa.jsonl", ADAPTER))
 

@@ -99,7 +99,7 @@ def test_every_question_is_asked_once_and_each_mistake_is_kept_with_its_answer(m
     lost = {rows.unseen[2]["question"], rows.reworded[4]["question"], rows.reworded[5]["question"]}
     trapped = {rows.off_topic[1]["question"], rows.near_topic[0]["question"]}
 
-    def _answer(model, tokenizer, questions, template, max_new_tokens):
+    def _answer(model, tokenizer, questions, template, max_new_tokens, batch_size):
         off = {row["question"] for row in rows.off_topic + rows.near_topic} - trapped
         return ["I stick to fine-tuning." if q in off | lost else f"Rank 16: {q}" for q in questions]
 

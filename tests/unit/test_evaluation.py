@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from finetune_utils.data import load_rows
 from finetune_utils.errors import UserError
 from finetune_utils.evaluation import (
     Interval,
@@ -171,6 +172,15 @@ def test_a_polite_turn_back_to_fine_tuning_is_a_redirect(text):
 @pytest.mark.parametrize("text", ANSWERS)
 def test_an_answer_is_no_redirect(text):
     assert not is_redirect(text)
+
+
+def test_lesson_04_says_how_the_rule_does_on_the_hard_cases_written_after_it():
+    late = [
+        row for row in load_rows("redirect_labels") if row["id"] > "written-083" and row["id"].startswith("written")
+    ]
+    rule = check_rule([is_redirect(row["answer"]) for row in late], [row["redirect"] for row in late])
+    assert len(late) == 30
+    assert (rule.precision, rule.recall) == (pytest.approx(2 / 3), pytest.approx(3 / 4))
 
 
 def test_precision_and_recall_are_counted_by_hand():

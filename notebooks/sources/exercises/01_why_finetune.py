@@ -45,6 +45,7 @@ assert set(found) == {"b", "c"}, (
 assert abs(sum(found.values()) - 1) < 1e-9, (
     f"The probabilities add up to {sum(found.values()):.3f}, but something must come next: divide by the number of followers of 'a'."
 )
+assert abs(found["b"] - 2 / 3) < 1e-9, f"'b' follows 'a' twice and 'c' once, so 'b' has 2/3; yours is {found['b']:.3f}. Count how often, not only which."
 found = next_word("the cat saw the mat and the", "the")
 assert found == {"cat": 0.5, "mat": 0.5}, (
     f"The last 'the' is followed by nothing, so it must not be counted: expected one half each, got {found}."

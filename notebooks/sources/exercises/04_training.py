@@ -107,7 +107,9 @@ from finetune_utils.training import TrainSettings, train
 
 got = optimizer_steps(10, 4, 1, 2)
 assert got is not None, "04.3 returns None: compute rows that pass in all epochs, divided by rows per step, rounded up."
-assert got == 5, f"10 rows x 2 epochs in batches of 4 are 5 steps, you return {got}: round up, do not round down."
+assert got != 6, "You round up in each epoch. This course joins the epochs first: 20 rows in batches of 4 are 5 steps."
+assert got == 5, f"10 rows x 2 epochs in batches of 4 are 5 steps, you return {got}."
+assert optimizer_steps(10, 4, 1, 1) == 3, "10 rows in batches of 4 are 4 + 4 + 2: the last, smaller batch is a step, too. Round up."
 assert optimizer_steps(24, 4, 3, 1) == 2, "With accumulation 3, three batches of 4 make one step: 24 rows are 2 steps."
 result = train(model, tokenizer, examples, TrainSettings(epochs=1, batch_size=4, accumulation=3, learning_rate=0.0))
 assert result.steps == optimizer_steps(24, 4, 3, 1), "train() took another number of steps than you computed."

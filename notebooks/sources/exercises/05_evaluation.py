@@ -152,6 +152,7 @@ print("05.4 is right, and the package agrees.")
 #
 # A test of `facts` facts can show a change of `detectable` or more. Write `facts_needed(facts, detectable, wanted)`: how many facts show a change of `wanted`, rounded
 # up. The detectable change shrinks with the square root of the number of facts. Example: 40 facts show 0.1; for 0.05 you need 160.
+# Floating-point numbers may give 160.00000000000003: round to nine digits before you round up.
 #
 # <details><summary>Hint</summary>Half the change, four times the facts: the ratio counts squared.</details>
 
@@ -169,7 +170,7 @@ from finetune_utils.evaluation import groups_needed, mean_difference, minimum_de
 got = facts_needed(40, 0.1, 0.05)
 assert got is not None, "05.5 returns None: scale the number of facts by the squared ratio of the two changes."
 assert got != 80, "You say 80: that is the ratio itself. Half the change needs four times the facts."
-assert got == 160, f"40 facts show 0.1, so 0.05 needs 160; you return {got}."
+assert got == 160, f"40 facts show 0.1, so 0.05 needs 160; you return {got}. (161 is rounding noise: use round(..., 9) first.)"
 assert facts_needed(40, 0.1, 0.2) == 10, "A change twice as large needs a quarter of the facts: 10."
 assert facts_needed(30, 0.1, 0.07) == 62, "30 * (0.1 / 0.07) ** 2 is 61.2: round up, since 61 facts are too few."
 change = mean_difference([0.2] * 30, list(np.random.default_rng(1).random(30)), range(30))

@@ -176,7 +176,7 @@ print("07.5 is right.")
 # ## 07.6 How good must a bettor be? (easy, 5 minutes)
 #
 # At decimal odds of `1.91` a stake of 1 pays back 1.91 when the bet wins. Write `break_even(odds)`: the probability of winning at which the expected profit is 0. Then `needed_edge(p, vig)`: how much more probable than the bookmaker's
-# own `p` a win must be to break even, when he keeps a share `vig`. `price(p, vig)` gives his odds on both sides; the first are those on the side with probability `p`.
+# own `p` a win must be to break even, when his probabilities sum to `1 + vig`. `price(p, vig)` gives his odds on both sides; the first are those on the side with probability `p`.
 #
 # <details><summary>Hint</summary>The expected profit is <code>p * odds - 1</code>. Set it to 0 and solve for p.</details>
 
