@@ -189,7 +189,7 @@ elo_gap_to_package = abs(rate_games(three, settings) - mine).max()
 print(f"largest difference to finetune_utils.betting.elo: {elo_gap_to_package:.1e} points")
 
 # %% [markdown]
-# It makes a home win worth fewer: a win that was expected is no surprise. Without the edge, the first game would move more points.
+# It makes a home win worth fewer: a win that was expected is no surprise.
 #
 # Two constants are not in the recipe: what home is worth today, and how much of a rating survives a summer. Both were fitted above, by log loss on the training seasons. The
 # missing season counts as one more summer.
@@ -532,7 +532,7 @@ table = [{"forecaster": name, "Brier": f"{brier(p, few_won):.3f}",
 course.show_table(table, caption=f"The same {len(few)} games of 2023-24 for all; invalid answers count as 0.5")
 
 # %% [markdown]
-# Few games, wide intervals: this table ranks nobody who is close. In the stored run the rounded regression looks best here, and over the whole season it scored {{lesson07.rounded_brier:.3f}}: so much for a few games. The study further down is made for more games, for the untuned model and the other targets too.
+# Few games, wide intervals: this table ranks nobody who is close. In the stored run the rounded regression looks best here, and over the whole season it scored {{lesson07.rounded_brier:.3f}}: so much for a few games.
 #
 # ## Before the test: two repairs on the dev season
 #
@@ -626,7 +626,7 @@ print(f"correlation with its teacher: {copied:.3f}; Brier of the teacher itself 
 # %% [markdown]
 # The model learned to read the text much as its teacher reads the numbers. It sees nothing that the teacher does not see, so the teacher's {{lesson07.teacher_brier:.4f}} is the best it can expect. In the stored run it got
 # {{lesson07.yes_no_brier:.4f}}. Against Elo that is {{lesson07.yes_no_vs_elo:+.4f}} [{{lesson07.yes_no_vs_elo_low:+.4f}}, {{lesson07.yes_no_vs_elo_high:+.4f}}]: no worse, and hardly better. Against the regression it is
-# {{lesson07.yes_no_vs_regression:+.4f}}. The small rest is what seven words and two thousand examples leave out.
+# {{lesson07.yes_no_vs_regression:+.4f}}.
 #
 # ### Reliability, and how sure it was when wrong
 
@@ -703,7 +703,7 @@ print("P(home win) as Elo goes from -240 to +240:", *[f"{p:.2f}" for p in climb]
 print(f"{steps_up} of {len(climb) - 1} steps go up")
 
 # %% [markdown]
-# Mostly it does go up. Nearly every step of this sweep changes the word for the lead, too ("fair favorite" to "clear favorite"). Where the word stays, the number hardly moves. That suggests that the model reads the words rather than +85; a finer grid would show it.
+# Mostly it does go up. Nearly every step changes the word for the lead, too ("fair favorite" to "clear favorite"). Where the word stays, the number hardly moves. That suggests that the model reads the words rather than +85.
 #
 # Does it use what it may remember about teams? Call them "Reds" and "Blues" instead. If the names mattered, the answers would move and the score would change.
 
@@ -768,13 +768,13 @@ for line in study:
 course.show_table(table, caption="Stored: Brier scores of each reading on test games, one row a run ('-': not read)")
 
 # %% [markdown]
-# Not every run was scored on all games: the column says on how many for Yes/No, and the stated numbers of runs with 400 come from half of those. Compare rows of equal numbers. What it says:
+# Not every run was scored on all games: the column says on how many for Yes/No (where it says 400, half of them for the stated numbers). Compare rows of equal numbers. What it says:
 #
 # * Three seeds of the forecaster: Yes/No {{study.forecaster.yes_no_brier_low:.4f}} to {{study.forecaster.yes_no_brier_high:.4f}}, stated {{study.forecaster.stated_brier_low:.4f}} to {{study.forecaster.stated_brier_high:.4f}}. The run above has the first of these seeds and scored {{lesson07.yes_no_brier:.4f}}: three runs do not bound a fourth.
 # * The outcome as text: {{study.forecaster.outcome_text_stated_brier:.3f}}. It states certainties and is worse than a coin, as the rounded regression had told. The teacher's number as text, with as many steps: {{study.forecaster.teacher_text_stated_brier:.3f}}.
 # * Hard labels on the Yes/No token: {{study.forecaster.yes_no_hard_yes_no_brier:.4f}}, soft ones {{study.forecaster.yes_no_soft_yes_no_brier:.4f}}. The optimum is the same; the noise is not. (One seed each.)
-# * Shuffled outcomes: {{study.forecaster.shuffled_outcomes_yes_no_brier:.4f}}, no better than the home rate. It is one draw, where a control needs several: it shows no skill, and that is all.
-# * The leaky feature: {{study.forecaster.leaky_feature_yes_no_brier:.3f}} with a calibration slope of {{study.forecaster.leaky_feature_yes_no_slope:.2f}}. Better than any bookmaker, and as well calibrated. If your own project has a row that looks like this, you know what to do.
+# * Shuffled outcomes: {{study.forecaster.shuffled_outcomes_yes_no_brier:.4f}}, no better than the home rate. It is one draw, where a control needs several: it shows no skill, no more.
+# * The leaky feature: {{study.forecaster.leaky_feature_yes_no_brier:.3f}} with a calibration slope of {{study.forecaster.leaky_feature_yes_no_slope:.2f}}. Better than any bookmaker, and as well calibrated.
 # * The untuned model without and with solved games: {{study.forecaster.zero_shot_yes_no_brier:.3f}} and {{study.forecaster.few_shot_yes_no_brier:.3f}} by its Yes/No token, and no valid answer. (The first tries described the format in a system message; the study does not.)
 #
 # ## What a bettor would have got
@@ -951,10 +951,10 @@ course.check_run(
 # ## Where this breaks
 #
 # * One test season, and not an untouched one: early prototypes of this case study had seen results of 2024-25 before the splits were fixed, and so had the figures that set its goals.
-# * Three seeds say how much the training varies. They do not say what another season would bring: the intervals by day do, as far as one season can.
-# * The ratings know nothing about injuries, trades and rested players. In the last weeks of a season that matters most.
+# * Three seeds say how much the training varies, not what another season would bring.
+# * The ratings know nothing about injuries, trades and rested players.
 # * Another league, another season, other rules: fit again. The home edge has shrunk for decades.
-# * The range of prices was set from closing odds of 2011 to 2015. Whether it fits today's market is not tested here, since there are no odds in the data.
+# * The range of prices was set from closing odds of 2011 to 2015. Today's market is not tested: there are no odds in the data.
 # * The bookmaker was simulated. A real one does not have to be as good, and is often better.
 #
 # The model card of this result is `docs/forecaster_card.md`, that of the games is in `data/README.md`.
