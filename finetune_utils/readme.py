@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-from .results import ROOT, read_json, results_path, write_text
+from .results import ROOT, read_json, results_path, stored, write_text
 from .sources import all_lessons, badge, read_source, repository, title_of
 
 BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
@@ -61,6 +61,29 @@ def _pair(lesson: str, before: str, after: str, style: str, root: Path) -> tuple
     return f"{values[before]:{style}}", f"{values[after]:{style}}"
 
 
+REDIRECTS = [
+    ("off-topic, to be turned back", "off_topic"),
+    ("on-topic, to be answered", "on_topic"),
+    ("only sound like the topic, to be turned back", "near_topic"),
+    ("on-topic in everyday words, to be answered", "situation"),
+]
+
+
+def redirects_table(root: Path = ROOT) -> str:
+    """How many of all test questions the committed assistant turned back, from the stored study.
+
+    Raises:
+        UserError: the study is not stored.
+    """
+    lines = ["| all test questions | asked | turned back | 95 % interval |", "|---|---|---|---|"]
+    for what, key in REDIRECTS:
+        asked, share, low, high = (
+            stored(f"study.redirects.{key}_{name}", root) for name in ("questions", "share", "low", "high")
+        )
+        lines.append(f"| {what} | {asked} | {share:.1%} | {low:.1%} to {high:.1%} |")
+    return "\n".join(lines) + "\n"
+
+
 # Lesson, what is measured, the baseline's name and key, the key of the fine-tuned model.
 AGAINST_BASELINES = [
     (
@@ -93,7 +116,12 @@ def baselines_table(root: Path = ROOT) -> str:
 
 
 Tables = Mapping[str, Callable[[Path], str]]
-README_TABLES: Tables = {"lessons": lesson_map, "results": results_table, "baselines": baselines_table}
+README_TABLES: Tables = {
+    "lessons": lesson_map,
+    "results": results_table,
+    "redirects": redirects_table,
+    "baselines": baselines_table,
+}
 
 
 def fill_readme(text: str, root: Path = ROOT, tables: Tables = README_TABLES, name: str = "README.md") -> str:

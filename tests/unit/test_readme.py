@@ -1,5 +1,7 @@
 """The tables of README.md are made from stored runs."""
 
+import json
+
 import pytest
 
 from finetune_utils.errors import UserError
@@ -48,6 +50,23 @@ def test_a_missing_value_and_an_unknown_table_are_told(root):
         fill_readme("<!-- begin weather -->\n<!-- end weather -->\n", root)
 
 
+def test_the_counts_of_all_questions_come_from_the_stored_study(root):
+    text = "<!-- begin redirects -->\n<!-- end redirects -->\n"
+    with pytest.raises(UserError, match="make study NAME=redirects"):
+        fill_readme(text, root)
+    tests = ("off_topic", "on_topic", "near_topic", "situation")
+    values = {
+        f"{t}_{k}": v for t in tests for k, v in (("questions", 7), ("share", 0.125), ("low", 0.03), ("high", 0.5))
+    }
+    values["on_topic_questions"] = 365
+    path = root / "notebooks" / "studies" / "redirects.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"values": values}))
+    table = fill_readme(text, root)
+    assert "| on-topic, to be answered | 365 | 12.5% | 3.0% to 50.0% |" in table
+    assert table.count("| 7 | 12.5% |") == 3
+
+
 def test_baselines_stand_beside_what_training_reached(root):
     path = root / "notebooks" / "results" / "cpu.json"
     text = "<!-- begin baselines -->\n<!-- end baselines -->\n"
@@ -67,4 +86,4 @@ def test_baselines_stand_beside_what_training_reached(root):
 
 def test_the_readme_has_all_tables():
     names = [match[2] for match in BLOCK.finditer((ROOT / "README.md").read_text(encoding="utf-8"))]
-    assert names == ["lessons", "results", "baselines"]
+    assert names == ["lessons", "results", "redirects", "baselines"]
