@@ -15,6 +15,18 @@ PROFILE_NAMES = click.Choice(["smoke", "cpu", "gpu"])
 AT_LEAST_1 = click.IntRange(min=1)
 
 
+class _Named(click.Path):
+    """A path with a name: an empty text, such as that of a variable that was never set, would mean this folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("found an empty name; name a file or folder.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _Named(path_type=Path)
+
+
 def _to_stderr(message: str) -> None:
     click.echo(message, err=True)
 
@@ -56,7 +68,7 @@ def setup() -> None:
 @cli.command()
 @click.argument("lessons", nargs=-1)
 @click.option("--profile", default="cpu", show_default=True, type=PROFILE_NAMES)
-@click.option("--output", type=click.Path(path_type=Path), help="Folder for executed copies [build/PROFILE].")
+@click.option("--output", type=PATH, help="Folder for executed copies [build/PROFILE].")
 @click.option("--jobs", type=click.IntRange(0), default=0, help="Lessons at the same time [2 on smoke, otherwise 1].")
 def run(lessons: tuple[str, ...], profile: str, output: Path | None, jobs: int) -> None:
     """Run lessons headless, in order (all by default), and print a table."""
@@ -88,9 +100,9 @@ def build(lessons: tuple[str, ...], check: bool, store: bool, force: bool, profi
 
 
 @cli.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=PATH)
 @click.option("--model", default="smollm2-135m", show_default=True, help="Name, folder or hub id.")
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the result.")
+@click.option("--output", required=True, type=PATH, help="Folder for the result.")
 @click.option("--full", is_flag=True, help="Train all weights instead of a LoRA adapter.")
 @click.option("--epochs", default=1.0, show_default=True)
 @click.option(
@@ -136,7 +148,7 @@ def finetune(data: Path, output: Path, as_json: bool, **options: Any) -> None:
 
 
 @cli.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=PATH)
 @click.option("--model", required=True, help="Folder of a fine-tuned model.")
 @click.option(
     "--answers",
@@ -158,8 +170,8 @@ def evaluate(data: Path, model: str, answers: int, max_new_tokens: int, as_json:
 @cli.command()
 @click.argument("prompt", nargs=-1)
 @click.option("--model", default="smollm2-135m", show_default=True, help="Name, folder or hub id.")
-@click.option("--input", "source", type=click.Path(path_type=Path), help="File of questions.")
-@click.option("--output", type=click.Path(path_type=Path), help="File for the answers (JSONL).")
+@click.option("--input", "source", type=PATH, help="File of questions.")
+@click.option("--output", type=PATH, help="File for the answers (JSONL).")
 @click.option("--max-new-tokens", default=64, type=AT_LEAST_1, show_default=True)
 @click.option("--batch-size", default=32, type=AT_LEAST_1, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -186,7 +198,7 @@ def generate(
 
 @cli.command()
 @click.option("--model", required=True, help="Folder of a fine-tuned model.")
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="New folder for the weights.")
+@click.option("--output", required=True, type=PATH, help="New folder for the weights.")
 @click.option("--dtype", default="fp32", type=click.Choice(["fp32", "bf16", "fp16"]), show_default=True)
 @click.option("--gguf", type=click.Choice(["f32", "f16", "q8_0"]), help="Also write one GGUF file of this kind.")
 def export(model: str, output: Path, dtype: str, gguf: str | None) -> None:
@@ -197,7 +209,7 @@ def export(model: str, output: Path, dtype: str, gguf: str | None) -> None:
 
 
 @cli.command("offline-kit")
-@click.option("--output", default="build/offline-kit", show_default=True, type=click.Path(path_type=Path))
+@click.option("--output", default="build/offline-kit", show_default=True, type=PATH)
 @click.option("--torch-index", default="", help="Another index for PyTorch, such as that of its CPU builds.")
 def offline_kit(output: Path, torch_index: str) -> None:
     """Put packages, models and the course into one folder, for a room without network."""
@@ -207,7 +219,7 @@ def offline_kit(output: Path, torch_index: str) -> None:
 
 
 @cli.command("check-kit")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PATH)
 def check_kit(folder: Path) -> None:
     """Compare a copied offline kit with its manifest."""
     from .offline_kit import check_kit as check

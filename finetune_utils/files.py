@@ -19,6 +19,7 @@ from .errors import UserError, os_reason
 Row = dict[str, Any]
 ENDINGS = (".jsonl", ".json", ".csv")
 FILE_KINDS = {  # how other files begin that were given the name of a row file
+    b"\xff\xfe\0\0": "UTF-32 text",  # before UTF-16, which begins alike
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
     b"\x1f\x8b": "a gzip archive",

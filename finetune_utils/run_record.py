@@ -94,7 +94,9 @@ def read_record(folder: Path) -> RunRecord | None:
     try:
         return RunRecord(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise UserError.at(path, found="a damaged record", do="delete the folder and run `finetune` again") from error
+        # The folder may hold more than this run: never advise to delete it.
+        found, do = "no record of a run, or a damaged one", "move it away, or choose another folder"
+        raise UserError.at(path, found=found, expected="what `finetune` writes", do=do) from error
 
 
 def row_hash(row: Mapping[str, Any]) -> str:

@@ -249,6 +249,9 @@ CASES = {
         file_that_says(json.dumps(GOOD).encode("utf-16")),
         [R + ": found UTF-16 text; expected plain UTF-8 text; save or unpack it as UTF-8 text"],
     ),
+    "UTF-32": Case(
+        file_that_says(json.dumps(GOOD).encode("utf-32")), [R + ": found UTF-32 text; expected plain UTF-8"]
+    ),
     "spreadsheet": Case(file_that_says(b"PK\x03\x04....", "rows.csv"), ["found a zip archive or spreadsheet"]),
     "not JSON": Case(rows_that_say(GOOD, "question: why?", GOOD), [R + ":2: found expecting value", "mend the line"]),
     "single quotes": Case(rows_that_say("{'question': 'q'}", GOOD), [R + ":1: ", "JSON wants double quotes"]),
@@ -365,7 +368,8 @@ CASES = {
         an_adapter, ["{m}: found an adapter, expected a whole model; train the adapter's own model"]
     ),
     "damaged run.json": Case(
-        damaged_record, ["{m}/run.json: found a damaged record; delete the folder and run `finetune` again"]
+        damaged_record,
+        ["{m}/run.json: found no record of a run, or a damaged one; expected what `finetune` writes; move it away"],
     ),
     "no model to evaluate": Case(
         lambda p: ["evaluate", p.lines(GOOD), "--model", p.folder / "nowhere"], ["Unknown model '{d}/nowhere'"]

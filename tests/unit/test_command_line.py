@@ -37,6 +37,15 @@ def test_a_mistake_in_a_real_process_ends_with_2_and_one_line():
     assert "--output" in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [["", "--output", "out"], ["rows.jsonl", "--output", ""]])
+def test_an_empty_name_is_not_taken_for_this_folder(run, arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run("finetune", *arguments)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "found an empty name; name a file or folder" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command, run):
     done = run(command, "--help")

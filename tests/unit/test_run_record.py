@@ -55,7 +55,8 @@ def test_a_damaged_record_says_what_to_do(tmp_path, content):
     data = content if isinstance(content, bytes) else content.encode()
     (tmp_path / "run.json").write_bytes(data)
     with pytest.raises(
-        UserError, match=r"run.json: found a damaged record; delete the folder and run `finetune` again"
+        UserError,
+        match=r"run.json: found no record of a run, or a damaged one; expected what `finetune` writes; move it away",
     ):
         read_record(tmp_path)
 
