@@ -19,6 +19,7 @@ class _Named(click.Path):
     """A path with a name: an empty text, such as that of a variable that was never set, would mean this folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path that `value` names; an empty one ends with a usage error."""
         if value == "":
             self.fail("found an empty name; name a file or folder.", param, ctx)
         return super().convert(value, param, ctx)
