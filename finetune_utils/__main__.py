@@ -87,10 +87,10 @@ def run(lessons: tuple[str, ...], profile: str, output: Path | None, jobs: int) 
 @click.option("--profile", default="cpu", show_default=True, type=PROFILE_NAMES, help="With --store.")
 def build(lessons: tuple[str, ...], check: bool, store: bool, force: bool, profile: str) -> None:
     """Build notebooks, exercises and solutions from their sources."""
-    from . import notebooks
+    from . import notebooks, storing
 
     if store:
-        sys.exit(0 if notebooks.store(lessons, profile, force=force) else 1)
+        sys.exit(0 if storing.store(lessons, profile, force=force) else 1)
     found = notebooks.build(check=check)
     for line in found:
         click.echo(line)
@@ -232,7 +232,10 @@ def check_kit(folder: Path) -> None:
 
 @cli.command()
 @click.argument("lessons", nargs=-1)
-@click.option("--profile", default="cpu", show_default=True, type=PROFILE_NAMES)
+@click.option(
+    "--profile", default="cpu", show_default=True, type=click.Choice(["smoke", "cpu", "cpu-fp32", "gpu"]),
+    help="cpu-fp32: the runs of a CPU without bfloat16.",
+)  # fmt: skip
 def ranges(lessons: tuple[str, ...], profile: str) -> None:
     """Compute the ranges that "Check your run" compares with, and build (maintainers: make ranges)."""
     from .notebooks import build as build_notebooks

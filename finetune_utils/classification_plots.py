@@ -30,8 +30,9 @@ def macro_f1_ladder(
         ax.plot([x.low, x.high], [place, place], color=color, linewidth=1.5, marker="|", markersize=10)
         ax.plot(x.estimate, place, "D" if name in trained else "o", color=color)
         ax.annotate(f"{x.estimate:.2f}", (x.estimate, place), xytext=(0, 6), textcoords="offset points",
-                    ha="center", fontsize=9, color=color)  # fmt: skip
-    ax.axvline(chance, color=ACCENT, linestyle=":", linewidth=1)
+                    ha="center", fontsize=9, color=color,
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
+    ax.axvline(chance, color=ACCENT, linestyle=":", linewidth=1, zorder=1)
     ax.annotate(
         "guessing", (chance, len(names) - 0.5), xytext=(3, 0), textcoords="offset points", fontsize=8, color=ACCENT
     )

@@ -66,7 +66,7 @@ def judges(found: Mapping[str, Mapping[str, Any]]) -> None:
                         ha="center", fontsize=8, color=color)  # fmt: skip
         first = kind == next(iter(found))
         ax.set_yticks(range(len(results)), list(results) if first else [""] * len(results))
-        ax.set(xlim=(-0.05, 1.05), ylim=(len(results) - 0.5, -0.8), xticks=[0, 0.5, 1])
+        ax.set(xlim=(-0.12, 1.12), ylim=(len(results) - 0.5, -0.8), xticks=[0, 0.5, 1])
         ax.set_title(kind, fontsize=9)
     figure.supxlabel("share of verdicts equal to the labels, 95 % interval", fontsize=9)
     parts = [f"{' '.join(kind.split())}: " + ", ".join(f"{name} {x.estimate:.0%}" for name, x in results.items())

@@ -15,6 +15,8 @@ import numpy as np
 import psutil
 import torch
 
+from .errors import UserError
+
 
 @dataclass(frozen=True)
 class Precision:
@@ -84,8 +86,23 @@ def use_fast_fp32() -> None:
         matmul.fp32_precision = "bf16"
 
 
+def extra_seed() -> int:
+    """What `FINETUNE_SEED` in the environment adds to every seed that is set; 0 when it is missing.
+
+    With it a whole lesson can be repeated from other new weights: their spread makes the ranges of "Check your run".
+
+    Raises:
+        UserError: it is no whole number from 0 up.
+    """
+    text = os.environ.get("FINETUNE_SEED") or "0"
+    if not text.isdecimal():
+        raise UserError(f"FINETUNE_SEED is {text!r}: it must be a whole number from 0 up.")
+    return int(text)
+
+
 def set_seed(seed: int) -> None:
-    """Seed Python, NumPy and PyTorch (all devices)."""
+    """Seed Python, NumPy and PyTorch (all devices) with `seed` plus `extra_seed()`."""
+    seed += extra_seed()
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

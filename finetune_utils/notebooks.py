@@ -1,9 +1,8 @@
-"""Build, check, run and store the course's notebooks.
+"""Build, check and run the course's notebooks.
 
 `build` writes `notebooks/NN.ipynb`, `notebooks/exercises/` and `notebooks/solutions/` from the sources.
 It adds what is mechanical (minutes, Colab badge, bootstrap cell, links) and fills the stored numbers in.
-`store` re-runs on `cpu` the lessons whose source or data changed and keeps their outputs and results; the
-hash of what a lesson was run from is in its metadata, and `build` keeps outputs only while it matches.
+The hash of what a lesson was run from is in its metadata, and `build` keeps outputs only while it matches.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from .errors import UserError
 from .exercises import exercise_notebooks
-from .headless import JOBS, LessonFailed, Outcome, execute, run_all
-from .outputs import clean_outputs, refresh_check, size_problem
+from .headless import JOBS, LessonFailed, execute, run_all
+from .outputs import refresh_check
 from .placeholders import fill_source
 from .readme import build_readme
-from .results import ROOT, read_json, results_path, update_lesson, write_text
+from .results import ROOT, read_json, results_path, write_text
 from .sources import (
     Lesson,
     all_lessons,
@@ -37,7 +36,7 @@ from .teaching_guide import build_guide
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-__all__ = ["LessonFailed", "build", "execute", "lesson_notebook", "run_lessons", "state", "store"]
+__all__ = ["LessonFailed", "build", "execute", "lesson_notebook", "run_lessons", "state"]
 
 Missing = Callable[[str], None] | None
 FOLDERS = ("notebooks", "notebooks/exercises", "notebooks/solutions")
@@ -137,16 +136,17 @@ def _keep_outputs(lesson: Lesson, notebook: NotebookNode) -> None:
     """Copy the stored outputs into `notebook` when they were made from the present source and data."""
     if not lesson.notebook.is_file():
         return
-    old = _read(lesson.notebook)
+    old = read_notebook(lesson.notebook)
     if old.metadata.get("course", {}).get("hash") != lesson.hash():
         return
     notebook.metadata["course"]["hash"] = lesson.hash()
-    _copy_outputs(old, notebook)
+    copy_outputs(old, notebook)
     stored = read_json(results_path("cpu", lesson.root)).get("lessons", {}).get(lesson.key, {})
     refresh_check(notebook, lesson.key, "cpu", stored)
 
 
-def _copy_outputs(old: NotebookNode, new: NotebookNode) -> None:
+def copy_outputs(old: NotebookNode, new: NotebookNode) -> None:
+    """Give the cells of `new` the outputs and counts that cells of the same id have in `old`."""
     stored = {cell.get("id"): cell for cell in old.cells if cell.cell_type == "code"}
     for cell in new.cells:
         if cell.cell_type == "code" and cell.id in stored:
@@ -154,7 +154,12 @@ def _copy_outputs(old: NotebookNode, new: NotebookNode) -> None:
             cell.execution_count = stored[cell.id].execution_count
 
 
-def _read(path: Path) -> NotebookNode:
+def read_notebook(path: Path) -> NotebookNode:
+    """Read a notebook file.
+
+    Raises:
+        UserError: it is none.
+    """
     import nbformat
 
     try:
@@ -165,7 +170,7 @@ def _read(path: Path) -> NotebookNode:
 
 def state(lesson: Lesson) -> str:
     """Say why a lesson's stored run is not good: "not run", "stale", or "" when all is well."""
-    course = _read(lesson.notebook).metadata.get("course", {}) if lesson.notebook.is_file() else {}
+    course = read_notebook(lesson.notebook).metadata.get("course", {}) if lesson.notebook.is_file() else {}
     if "hash" not in course:
         return "not run"
     return "" if course["hash"] == lesson.hash() else "stale"
@@ -238,59 +243,17 @@ def run_lessons(
     for lesson in lessons:
         if not lesson.notebook.is_file():
             raise UserError.at(lesson.notebook, found="no such notebook", do="run `python -m finetune_utils build`")
-        if _code(_read(lesson.notebook)) != _code(_fresh(lesson)):
+        if _code(read_notebook(lesson.notebook)) != _code(fresh_notebook(lesson)):
             print(f"note: {lesson.notebook.name} differs from its source; the notebook is what runs")
     jobs = jobs or min(JOBS.get(profile, 1), os.cpu_count() or 1)
     outcomes = run_all(lessons, profile, output or root / "build" / profile, jobs=jobs)
     return all(outcome.ok for outcome in outcomes)
 
 
-def _fresh(lesson: Lesson) -> NotebookNode:
+def fresh_notebook(lesson: Lesson) -> NotebookNode:
+    """The lesson's notebook as its source gives it, without outputs; numbers that are not stored yet stay open."""
     return lesson_notebook(lesson, missing=lambda message: None)
 
 
 def _code(notebook: NotebookNode) -> list[str]:
     return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def store(
-    names: tuple[str, ...] | list[str] = (), profile: str = "cpu", root: Path = ROOT, force: bool = False
-) -> bool:
-    """Run the lessons whose source or data changed, store what they give, and build; True when all is ok.
-
-    Only this writes `notebooks/results/`. Outputs are kept for `cpu`; another profile stores its results
-    only, and runs every lesson named. `force` runs unchanged lessons too.
-    """
-    lessons = find_lessons(names, root)
-    if profile == "cpu" and not force:
-        lessons = [lesson for lesson in lessons if state(lesson)]
-    output, problems = root / "build" / "store", []
-    outcomes = run_all(lessons, profile, output, _fresh) if lessons else []
-    for outcome in outcomes:
-        if outcome.ok:
-            problems += _store_one(outcome, profile, output)
-    for line in problems:
-        print(line)
-    build(root=root)
-    print(f"{len(outcomes)} lessons run, {len(all_lessons(root))} built.")
-    return not problems and all(outcome.ok for outcome in outcomes)
-
-
-def _store_one(outcome: Outcome, profile: str, output: Path) -> list[str]:
-    lesson = outcome.lesson
-    entry = read_json(output / "results" / f"{profile}.json").get("lessons", {}).get(lesson.key, {})
-    entry = {name: value for name, value in entry.items() if name not in ("checks", "ranges")}
-    update_lesson(results_path(profile, lesson.root), profile, lesson.key, entry)
-    if profile != "cpu":
-        return []
-    notebook, executed = _fresh(lesson), _read(outcome.executed)
-    clean_outputs(executed, lesson.root)
-    _copy_outputs(executed, notebook)
-    for count, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), start=1):
-        cell.execution_count = count
-        for result in cell.outputs:
-            if result.output_type == "execute_result":
-                result.execution_count = count
-    notebook.metadata["course"]["hash"] = lesson.hash()
-    write_text(lesson.notebook, dump(notebook))
-    return size_problem(lesson.notebook)

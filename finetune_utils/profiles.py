@@ -22,7 +22,7 @@ class Profile:
         generate_batch_size: prompts answered at the same time.
         max_new_tokens: tokens at most in one answer.
         lora_rank: rank of a LoRA adapter on all linear layers.
-        shrunk: the sizes were cut for a slow CPU, so stored ranges do not apply.
+        shrunk: the sizes were cut for a slow CPU, so its numbers have a reference of their own.
     """
 
     name: str
@@ -36,6 +36,11 @@ class Profile:
     max_new_tokens: int
     lora_rank: int
     shrunk: bool = False
+
+    @property
+    def reference(self) -> str:
+        """The stored results that a run of these sizes is compared with: `cpu-fp32` for the cut `cpu` profile."""
+        return f"{self.name}-fp32" if self.shrunk else self.name
 
 
 _LARGER = "HuggingFaceTB/SmolLM2-1.7B-Instruct"

@@ -39,10 +39,13 @@ def compute_ranges(lessons: Sequence[str] = (), profile: str = "cpu", root: Path
         UserError: a lesson has no stored run.
     """
     for lesson in find_lessons(list(lessons), root):
-        values = read_json(results_path(profile, root)).get("lessons", {}).get(lesson.key, {}).get("values")
+        entry = read_json(results_path(profile, root)).get("lessons", {}).get(lesson.key, {})
+        values = entry.get("values")
         if not values:
             raise UserError(f"{lesson.name}: no stored {profile} run; run `make notebooks` first.")
-        seeds = seeds_for(lesson.key, root) if profile == "cpu" else {}
+        seeds = dict(seeds_for(lesson.key, root)) if profile == "cpu" else {}
+        for repeat in entry.get("repeats", {}).values():
+            seeds |= {name: [*seeds.get(name, []), seen] for name, seen in repeat.items() if seen is not None}
         ranges = {}
         for name, value in values.items():
             if value is None or name.endswith(("_seconds", "_speed")):

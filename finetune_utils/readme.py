@@ -17,19 +17,26 @@ BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 def lesson_map(root: Path = ROOT) -> str:
     """One line a lesson: title, what the stored run took, where to open it."""
     badges = "OWNER" not in repository(root)
-    entries = read_json(results_path("cpu", root)).get("lessons", {})
-    lines = ["| lesson | minutes on 2 cores (stored run) | checks |" + (" Colab |" if badges else "")]
-    lines.append("|---|---|---|" + ("---|" if badges else ""))
+    runs = [read_json(results_path(name, root)).get("lessons", {}) for name in ("cpu", "cpu-fp32")]
+    lines = [
+        "| lesson | minutes on 2 cores (stored run) | checks | without bfloat16, on fewer rows | checks |"
+        + (" Colab |" if badges else "")
+    ]
+    lines.append("|---|---|---|---|---|" + ("---|" if badges else ""))
     for lesson in all_lessons(root):
-        text = read_source(lesson.source)
-        entry = entries.get(lesson.key, {})
-        seconds = entry.get("seconds")
-        minutes = f"{seconds / 60:.1f}" if seconds is not None else "not run yet"
-        title = title_of(text, lesson.source).removeprefix("Lesson ")
-        checks = len(entry.get("ranges", {}))
-        line = f"| [{title}](notebooks/{lesson.name}.ipynb) | {minutes} | {checks} |"
+        title = title_of(read_source(lesson.source), lesson.source).removeprefix("Lesson ")
+        line = f"| [{title}](notebooks/{lesson.name}.ipynb) |"
+        for entries in runs:
+            entry = entries.get(lesson.key, {})
+            line += f" {_minutes(entry.get('seconds'))} | {len(entry.get('ranges', {}))} |"
         lines.append(line + (f" {badge(f'notebooks/{lesson.name}.ipynb', root)} |" if badges else ""))
+    totals = [sum(entry.get("seconds", 0) for entry in entries.values()) for entries in runs]
+    lines.append(f"| together | {_minutes(totals[0])} | | {_minutes(totals[1])} | |" + (" |" if badges else ""))
     return "\n".join(lines) + "\n"
+
+
+def _minutes(seconds: float | None) -> str:
+    return f"{seconds / 60:.1f}" if seconds else "not run yet"
 
 
 RESULTS = [

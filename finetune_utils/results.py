@@ -62,6 +62,13 @@ def update_lesson(path: Path, profile: str, lesson: str, entry: Mapping[str, Any
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def drop_lesson(path: Path, lesson: str) -> None:
+    """Take a lesson out of a results file; other lessons stay."""
+    content = read_json(path)
+    if content.get("lessons", {}).pop(lesson, None) is not None:
+        write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
 def save_ranges(profile: str, lesson: str, ranges: dict[str, tuple[float, float]], root: Path = ROOT) -> None:
     """Store the range in which each value of a lesson is expected: `{name: (low, high)}`, both included."""
     for name, (low, high) in ranges.items():

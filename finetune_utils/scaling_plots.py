@@ -54,7 +54,7 @@ def memory_by_size(
         gigabytes = [table[name][method].total / 1e9 for name in sizes]
         ax.loglog(list(sizes.values()), gigabytes, line, color=color, marker=mark, markersize=4)
         end = (list(sizes.values())[-1], gigabytes[-1])
-        down = -8 if method == "inference" else 0  # it ends next to LoRA
+        down = {"inference": -8, "qlora": -9}.get(method, 0)  # beside LoRA, and on the line of a card
         ax.annotate(_NAMES[method], end, xytext=(6, down), textcoords="offset points", va="center", color=color)
     rooms: dict[float, list[str]] = {}
     for card in cards:

@@ -250,7 +250,8 @@ for name, log_probs in asked.items():
 
 # %% [markdown]
 # Look at what it says, not only at the score. A small model leans toward some word, whatever the post. The lean can be measured without labels: it is the mean score of each word over many posts.
-# Take it off. Papers call this calibrating the prompt; here it is *corrected*, since lesson 07 has another use for that word. **Predict** what it does.
+# Take it off. That assumes that the classes are about equally frequent, as they nearly are here: where one is rare, the correction would say it too often. Papers call this calibrating the prompt; here
+# it is *corrected*, since lesson 07 has another use for that word. **Predict** what it does.
 
 # %%
 lean = {name: log_probs.mean(axis=0) for name, log_probs in asked.items()}
@@ -360,8 +361,10 @@ else:
     print("No rows of this study are stored yet.")
 
 # %% [markdown]
-# Loss and F1 disagree here: F1 rises with the rate, while the loss after the last epoch does not fall with it. With so few dev posts the intervals of F1 are wider than most steps between rates, so the loss is the steadier guide. Two cautions. These
-# are the losses after the last epoch, and several runs were better one epoch earlier. And for full fine-tuning the smallest rate was the best that was tried, so a still smaller one may be better.
+# Loss and F1 disagree here: F1 rises with the rate, while the loss after the last epoch does not fall with it. With so few dev posts the intervals of F1 are wider than most steps between rates, so the loss is the steadier guide.
+#
+# But these are the losses after the *last* epoch, and most runs were better one or two epochs earlier. For full fine-tuning that turns the order around: after the last epoch the smallest rate looks best, and
+# judged by each run's best epoch it is the worst. So the number of epochs belongs to the rate, and the full fine-tuning that you meet in the test below is one recipe, not the last word on LoRA against full fine-tuning.
 #
 # Now look inside three of the LoRA runs.
 
@@ -570,6 +573,7 @@ course.check_run(
 # * The posts are invented, hard on purpose, and labeled by one hand. Real posts are more, easier, and noisier.
 # * A few hundred training posts favor small tools. With thousands, the order of the ladder can change.
 # * One seed. Another order of the posts gives another classifier, and no interval here contains that.
+# * LoRA and MiniLM differ in more than the model: rate, epochs, and what is trained. And MiniLM was trained to embed sentences, which a plain encoder was not.
 # * The label words and the prompt were not searched. Another wording can lift the prompt's score, and a larger model lifts it more.
 # * With so few dev posts, choices among close settings are little better than a draw.
 #

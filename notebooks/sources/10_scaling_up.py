@@ -278,7 +278,7 @@ for name_7b in ("Llama-2-13B", "Mistral-7B"):
 # ## What does a run cost?
 #
 # Operations are easy to count: a token costs `2` for each weight going forward and `4` going back, so `6` in full fine-tuning. With frozen weights their own gradients fall away, which leaves `4`. Divide by what the card
-# can do, times the share of it that a real run reaches.
+# can do, times the share of it that a real run reaches. Every run also pays a quarter of an hour for starting up, loading the model and scoring.
 #
 # **All figures in the next cell are examples for you to edit, not market prices.**
 
@@ -303,9 +303,10 @@ for model in ("SmolLM2-1.7B", "Mistral-7B", "Llama-2-13B"):
 course.show_table(rows, caption=f"Rented, {figures['runs']} runs, in the currency of your prices")
 
 # %% [markdown]
-# The dearest card by the hour can be the cheapest by the run. **Predict, then edit:** which figure moves the total most?
+# With these figures the dearest card by the hour is the cheapest by the run for the largest model, about even for the middle one, and the dearest for the smallest. **Predict, then edit:** which figure moves the total most?
 #
-# None stands out. The total grows in proportion to rows, tokens, epochs and runs, and falls in proportion to utilization. What differs is how well you know each, and utilization is the weakest.
+# The hours of training grow with rows, tokens and epochs, and fall with utilization. The quarter of an hour does not shrink: on a quick card it can cost more than the training. The price and the number of runs multiply everything. What differs most is how well
+# you know each figure, and utilization is the weakest.
 #
 # Rent or own? That is the break-even of lesson 01, with hours instead of requests: owning costs at the start, renting by the hour.
 
@@ -321,7 +322,8 @@ print(f"owning has cost less after {hours:,.0f} hours of use: {hours / 24 / 365:
 # %% [markdown]
 # ## How hard is the task, how large the model?
 #
-# Before you rent a larger card, ask what the task needs. Lesson 04 trained one small model on two things at once. Turning off-topic questions back is a *form*: it turned back {{study.redirects.off_topic_share:.0%}} of the off-topic test questions. Answering about facts that no row mentions needs *knowledge*:
+# Before you rent a larger card, ask what the task needs. Lesson 04 trained one small model on two things at once. How to turn a question back is a *form*, and it learned that. *When* to turn one back is a *rule*, and it learned most of it: it turned back
+# {{study.redirects.off_topic_share:.0%}} of the off-topic test questions and {{study.redirects.on_topic_share:.0%}} of the good ones, but {{study.redirects.situation_share:.0%}} of good questions in everyday words. Answering about facts that no row mentions needs *knowledge*:
 # the NLL there fell only to {{lesson04.unseen_tuned:.2f}}, against {{lesson04.reworded_tuned:.2f}} on new wordings of trained facts.
 #
 # Toy models show it in isolation. Each row has two numbers and an answer. *Form*: the answer is always the same. *Rule*: the larger number, tested on pairs that were not trained. *Facts*: every pair has an answer drawn at random, so
@@ -358,7 +360,7 @@ print(f"form, width 4, 60 steps: {point['accuracy']:.0%} right with {point['weig
 #
 # ## Serving: one folder of plain weights
 #
-# An adapter needs its model and `peft`. Servers and phones want one set of weights. So merge, save, and then the step that is often left out: load the result in a fresh object and ask it the same questions.
+# An adapter needs its model and `peft`. Some servers, vLLM among them, attach adapters to one model and can serve several at once (lesson 06). Phones and most other programs want one set of weights. So merge, save, and then the step that is often left out: load the result in a fresh object and ask it the same questions.
 
 # %%
 from finetune_utils.export import export_merged, load_gguf, same_texts
@@ -373,7 +375,7 @@ same = same_texts(tuned, merged, asked)
 print(f"merged weights write the same text for {sum(same)} of {len(same)} questions")
 
 # %% [markdown]
-# The same command also wrote a GGUF file: weights, tokenizer and chat template in one file, which llama.cpp, Ollama and LM Studio read. `q8_0` stores 8 bits a weight. It rounds, so the texts may part. Read it back and count:
+# The same command also wrote a GGUF file: weights, tokenizer and chat template in one file, which llama.cpp, Ollama and LM Studio read. `q8_0` stores 8 bits a weight, and a scale for every 32 of them: 8.5 bits together. It rounds, so the texts may part. Read it back and count:
 
 # %%
 packed = load_gguf(folder / "merged" / "model-q8_0.gguf")
@@ -391,6 +393,8 @@ print(f"8 bits a weight: the same text for {sum(same_packed)} of {len(same_packe
 # python convert_hf_to_gguf.py merged --outfile model.gguf
 # llama-quantize model.gguf model-q4.gguf Q4_K_M
 # ```
+#
+# `Q4_K_M` packs weights in blocks of `256`. The rows of this small model are `576` long, so most of its matrices fall back to 5 or 8 bits, and the file shrinks less than the name promises.
 #
 # ## A model card that cannot be wrong about its numbers
 #
@@ -428,7 +432,7 @@ print("stays at home:", sorted({p.name for p in (folder / "run").iterdir()} - se
 # * **The same run in TRL.** `SFTTrainer` adds packing and more data formats. Compare its labels with yours first; lesson 03 says why.
 # * **Preference tuning.** Pairs of a better and a worse answer instead of one right answer: DPO is one class away in TRL (`DPOTrainer`). Begin with a model that is already fine-tuned.
 # * **Rewards that a program can check** (GRPO): valid JSON, a right sum, a passing test. Needs many generated answers, so a GPU.
-# * **A larger model of the same family.** SmolLM2-1.7B has the same tokenizer and template: set `PROFILE = "gpu"` and change nothing else.
+# * **A larger model of the same family.** SmolLM2-1.7B has the same tokenizer and template: set `PROFILE = "gpu"`. Choose the rates again on dev rows; no run of it is stored here.
 # * **Better rows before more rows, more rows before longer rows.** Measure each on dev rows before you pay for the next.
 #
 # ## Check your run

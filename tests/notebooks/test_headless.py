@@ -6,9 +6,11 @@ import nbformat
 import pytest
 from toy_course import FIRST, SECOND, make_course
 
-from finetune_utils import headless, notebooks
+from finetune_utils import course, headless, notebooks
+from finetune_utils.profiles import PROFILES, shrink_for_slow_cpu
 from finetune_utils.results import read_json, results_path, save_ranges
 from finetune_utils.sources import all_lessons, to_notebook
+from finetune_utils.storing import store
 
 
 @pytest.fixture
@@ -17,13 +19,20 @@ def root(tmp_path):
     return tmp_path / "toy {root}"
 
 
+@pytest.fixture(autouse=True)
+def bfloat16(monkeypatch):
+    """The same tests on every machine: `cpu` has its full size here."""
+    monkeypatch.setattr(course, "profile_here", PROFILES.__getitem__)
+    monkeypatch.delenv("FINETUNE_SEED", raising=False)
+
+
 def code_cells(path):
     return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
 
 
 def test_store_run_and_store_again(root, capsys):
     """The whole round: nothing stored, stored, unchanged, changed."""
-    assert notebooks.store(root=root)
+    assert store(root=root)
     first, second = all_lessons(root)
     assert notebooks.build(check=True, root=root) == []
     assert [c.execution_count for c in code_cells(first.notebook)] == [1, 2, 3, 4, 5, 6]
@@ -40,16 +49,16 @@ def test_store_run_and_store_again(root, capsys):
     assert "checks" not in lessons["lesson01"]
 
     capsys.readouterr()
-    assert notebooks.store(root=root)
+    assert store(root=root)
     assert capsys.readouterr().out == "0 lessons run, 2 built.\n"
 
     save_ranges("cpu", "lesson01", {"mean": (7.5, 8.5)}, root)
     second.source.write_text(SECOND.replace('"second"', '"changed"'), encoding="utf-8")
     (root / "data" / "toy.jsonl").write_text('{"n": 4}\n', encoding="utf-8")
-    assert notebooks.store(["2"], root=root)
+    assert store(["2"], root=root)
     assert "changed" in second.notebook.read_text()
     assert notebooks.state(first) == "not run"
-    assert notebooks.store(root=root)
+    assert store(root=root)
     lesson01 = read_json(results_path("cpu", root))["lessons"]["lesson01"]
     assert lesson01["values"] == {"mean": 4.0}
     assert lesson01["ranges"] == {"mean": [7.5, 8.5]}
@@ -57,11 +66,41 @@ def test_store_run_and_store_again(root, capsys):
 
 
 def test_another_profile_stores_results_and_no_outputs(root):
-    assert notebooks.store(["1"], profile="cpu", root=root)
+    assert store(["1"], profile="cpu", root=root)
     before = (root / "notebooks" / "01_toy.ipynb").read_bytes()
-    assert notebooks.store(["1"], profile="smoke", root=root)
+    assert store(["1"], profile="smoke", root=root)
     assert (root / "notebooks" / "01_toy.ipynb").read_bytes() == before
     assert read_json(results_path("smoke", root))["lessons"]["lesson01"]["values"] == {"mean": 8.0}
+
+
+def test_a_cpu_without_bfloat16_stores_a_reference_of_its_own(root, capsys, monkeypatch):
+    def values(profile):
+        return read_json(results_path(profile, root))["lessons"]
+
+    assert store(root=root)
+    before = (root / "notebooks" / "01_toy.ipynb").read_bytes()
+    with monkeypatch.context() as slow:
+        slow.setattr(course, "profile_here", lambda name: shrink_for_slow_cpu(PROFILES[name]))
+        slow.setenv("FINETUNE_SEED", "1")
+        assert not store(["1"], root=root)  # a repeat of nothing
+        assert "there is none" in capsys.readouterr().out
+        slow.delenv("FINETUNE_SEED")
+        assert store(root=root)
+        assert "This CPU has no bfloat16" in capsys.readouterr().out
+        assert store(root=root)
+        assert capsys.readouterr().out == "0 lessons run, 2 built.\n"
+        slow.setenv("FINETUNE_SEED", "3")
+        assert store(["1"], root=root, force=True)
+    assert (root / "notebooks" / "01_toy.ipynb").read_bytes() == before
+    assert values("cpu-fp32")["lesson01"]["values"] == {"mean": 8.0}
+    assert values("cpu-fp32")["lesson01"]["repeats"] == {"3": {"mean": 8.0}}
+    assert "repeats" not in values("cpu")["lesson01"]
+
+    (root / "data" / "toy.jsonl").write_text('{"n": 4}\n', encoding="utf-8")
+    assert store(root=root)
+    assert "is dropped" in capsys.readouterr().out
+    assert list(values("cpu-fp32")) == ["lesson02"]
+    assert values("cpu")["lesson01"]["values"] == {"mean": 4.0}
 
 
 FAILURES = {
@@ -153,7 +192,7 @@ def test_a_failed_lesson_is_not_stored(root):
     (root / "data" / "toy.jsonl").write_text('{"n": 7}\n', encoding="utf-8")
     source = root / "notebooks" / "sources" / "01_toy.py"
     source.write_text(source.read_text().replace("{{lesson01.mean:.2f}}", "unknown"), encoding="utf-8")
-    assert not notebooks.store(root=root)
+    assert not store(root=root)
     first, second = all_lessons(root)
     assert notebooks.state(first) == "not run"
     assert notebooks.state(second) == ""
@@ -162,7 +201,7 @@ def test_a_failed_lesson_is_not_stored(root):
 
 def test_a_run_uses_what_the_learner_opens_and_leaves_no_trace(root, capsys, monkeypatch):
     monkeypatch.setenv("FINETUNE_RESULTS", "sentinel")
-    notebooks.store(root=root)
+    store(root=root)
     lesson = all_lessons(root)[1]
     edited = lesson.notebook.read_text().replace('print(\\"second\\")', 'print(\\"edited by a learner\\")')
     lesson.notebook.write_text(edited, encoding="utf-8")

@@ -16,9 +16,10 @@ CPU = {
     "device": "cpu",
     "device_name": "x86_64",
     "cpu_capability": "AVX2",
-    "precision": "fp32",
+    "precision": "bf16",
     "precision_reason": "a sentinel reason",
 }
+SLOW = {**CPU, "precision": "fp32"}
 
 
 @pytest.fixture(autouse=True)
@@ -40,27 +41,49 @@ def test_start_says_where_it_runs_and_fixes_the_seed(capsys):
         draws.append((random.random(), float(np.random.rand()), float(torch.rand(1))))
     assert draws[0] == draws[1]
     told = capsys.readouterr().out
-    assert "Device: cpu (x86_64). Precision: fp32, because a sentinel reason." in told
+    assert "Device: cpu (x86_64). Precision: bf16, because a sentinel reason." in told
     assert f"up to {PROFILES['smoke'].train_rows:,} training rows" in told
     assert "GPU" not in told
     assert "cut" not in told
 
 
-def test_a_cpu_without_bfloat16_gets_fewer_rows_is_told_so_and_has_no_reference(tmp_path, capsys, monkeypatch, ranges):
-    small = course.start("cpu")
+def test_a_cpu_without_bfloat16_gets_fewer_rows_and_is_told_so(capsys, monkeypatch):
     full = PROFILES["cpu"]
+    assert course.start("cpu") == full
+    monkeypatch.setattr(hardware, "describe", lambda: SLOW)
+    capsys.readouterr()
+    small = course.start("cpu")
     assert small.shrunk
     assert (small.train_rows, small.eval_rows, small.generate_rows) == (400, 120, 32)
     assert small.train_rows < full.train_rows
     told = capsys.readouterr().out
     assert "up to 400 training rows" in told
     assert "Row counts are cut" in told
-    course.check_run("lesson04", small, tmp_path, nll=99.0)
-    assert "no reference yet" in capsys.readouterr().out
-    monkeypatch.setattr(hardware, "describe", lambda: {**CPU, "precision": "bf16"})
-    assert course.start("cpu") == full
-    monkeypatch.setattr(hardware, "describe", lambda: {**CPU, "device": "cuda", "device_name": "Tesla T4"})
+    monkeypatch.setattr(hardware, "describe", lambda: {**SLOW, "device": "cuda", "device_name": "Tesla T4"})
     assert course.start("gpu") == PROFILES["gpu"]
+
+
+@pytest.mark.usefixtures("ranges")
+def test_a_cpu_without_bfloat16_is_compared_with_runs_of_its_own_size(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(hardware, "describe", lambda: SLOW)
+    monkeypatch.setenv("FINETUNE_UNDER_RUN", "1")
+    for profile in ("cpu", course.start("cpu")):  # a lesson may give the name or the profile
+        course.check_run("lesson04", profile, tmp_path, nll=99.0)  # the range of the full size is 2.25 to 2.5
+        assert "no reference yet" in capsys.readouterr().out
+    save_ranges("cpu-fp32", "lesson04", {"nll": (98.0, 98.5)}, tmp_path)
+    for profile in ("cpu", course.start("cpu")):
+        with pytest.raises(AssertionError, match="nll is 99, expected 98 to 98.5"):
+            course.check_run("lesson04", profile, tmp_path, nll=99.0)
+        course.check_run("lesson04", profile, tmp_path, nll=98.25)
+    assert recorded(tmp_path)["lesson04"]["checks"] == {"passed": 1, "total": 1}
+
+
+@pytest.mark.usefixtures("ranges")
+def test_a_repeat_with_another_seed_is_shown_and_may_leave_the_range(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FINETUNE_UNDER_RUN", "1")
+    monkeypatch.setenv("FINETUNE_SEED", "1")
+    course.check_run("lesson04", "cpu", tmp_path, nll=99.0)
+    assert "outside" in capsys.readouterr().out
 
 
 def test_start_points_at_an_unused_gpu(capsys, monkeypatch):
@@ -86,7 +109,7 @@ def test_numbers_are_recorded_with_their_environment(tmp_path, capsys):
     assert entry["values"] == {"nll": 2.5, "rows": 1417, "same": True}
     assert entry["profile"] == "cpu"
     assert entry["environment"]["torch"].startswith(torch.__version__.split("+")[0])
-    assert entry["environment"]["precision"] == "fp32"
+    assert entry["environment"]["precision"] == "bf16"
     assert entry["checks"] == {"passed": 0, "total": 0}
     told = capsys.readouterr().out
     assert "1,417" in told

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from finetune_utils import hardware
+from finetune_utils.errors import UserError
 from finetune_utils.hardware import FP32, choose_device, choose_precision
 
 GPU, CPU, MPS = torch.device("cuda"), torch.device("cpu"), torch.device("mps")
@@ -182,3 +183,21 @@ def test_the_description_agrees_with_the_choice(monkeypatch):
 def test_precisions_say_whether_they_have_16_bits():
     assert not FP32.low
     assert hardware.Precision(torch.float16, "fp16", "r").low
+
+
+def test_every_seed_moves_with_the_one_in_the_environment(monkeypatch):
+    draws = {}
+    for extra in ("", "0", "5"):
+        monkeypatch.setenv("FINETUNE_SEED", extra)
+        hardware.set_seed(7)
+        draws[extra] = float(torch.rand(1))
+    monkeypatch.setenv("FINETUNE_SEED", "")
+    hardware.set_seed(12)
+    assert draws[""] == draws["0"] != draws["5"] == float(torch.rand(1))
+
+
+@pytest.mark.parametrize("wrong", ["-1", "one", "1.5"])
+def test_a_seed_that_is_no_number_is_refused(monkeypatch, wrong):
+    monkeypatch.setenv("FINETUNE_SEED", wrong)
+    with pytest.raises(UserError, match="FINETUNE_SEED"):
+        hardware.set_seed(0)

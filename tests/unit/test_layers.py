@@ -21,7 +21,7 @@ LAYERS = [
     "canvas", "betting",
     "tables", "results", "sources", "placeholders", "outputs", "exercises", "headless", "readme",
     "cell_needs", "lesson_plan", "timetable", "teaching_guide", "notebooks", "ranges",
-    "course", "studies", "batch_plots", "lora_plots", "scaling_plots", "classification_plots", "plots", "evaluation_plots",
+    "course", "storing", "studies", "batch_plots", "lora_plots", "scaling_plots", "classification_plots", "plots", "evaluation_plots",
     "doctor",
     "runs", "sentiment", "trials", "arms", "list_maker", "assistant", "summaries", "multitask", "task_runs", "summary_plots",
     "run_record", "evaluation_report", "quickstart", "commands", "measure",

@@ -3,9 +3,10 @@
 import json
 
 import pytest
+from toy_course import make_course
 
-from finetune_utils.ranges import range_of, seeds_for
-from finetune_utils.results import ROOT, read_json, results_path
+from finetune_utils.ranges import compute_ranges, range_of, seeds_for
+from finetune_utils.results import ROOT, read_json, results_path, update_lesson
 
 
 def test_a_range_holds_what_was_seen_and_a_margin_of_its_span():
@@ -84,3 +85,12 @@ def test_every_repeat_of_the_memory_measurement_passes_in_its_lessons(lesson):
     assert len(repeats) >= 5
     assert all(low <= value <= high for value in repeats)
     assert -0.25 < low < high < 0.25  # what the lessons promise of the estimate
+
+
+def test_repeats_of_a_stored_run_widen_its_ranges(tmp_path):
+    make_course(tmp_path)
+    entry = {"values": {"x": 5.0, "same": True}, "repeats": {"1": {"x": 6.0, "same": True}, "2": {"x": 5.5}}}
+    update_lesson(results_path("cpu-fp32", tmp_path), "cpu-fp32", "lesson01", entry)
+    compute_ranges(["1"], "cpu-fp32", tmp_path)
+    stored = read_json(results_path("cpu-fp32", tmp_path))["lessons"]["lesson01"]
+    assert stored["ranges"] == {"x": [4.0, 7.0], "same": [1.0, 1.0]}
