@@ -12,6 +12,7 @@ import torch
 from .errors import UserError
 from .hardware import Precision, choose_precision
 from .lora import BASE, is_4bit, merge
+from .prefix import read_shared
 from .progress import bar
 from .prompts import render_prompt
 from .seq2seq import is_encoder_decoder
@@ -30,8 +31,8 @@ def generate(
     """Continue every prompt greedily and return the new text only, in the order of `prompts`.
 
     Prompts of similar length share a batch, since a short one would wait for the longest. They are padded on the
-    left, so that every answer starts right after its prompt. The prompt is removed by token count, never by
-    comparing text.
+    left, so that every answer starts right after its prompt. A beginning that they share is read once. The prompt is
+    removed by token count, never by comparing text.
 
     Args:
         adapters: for a model with several adapters, which one answers each prompt (`lora.BASE` for none). Rows for different
@@ -80,17 +81,16 @@ def _check_adapters(model: Any, prompts: Sequence[str], adapters: Sequence[str] 
 def _continue(
     batch: list[list[int]], model: Any, tokenizer: Any, max_new_tokens: int, options: dict[str, Any]
 ) -> list[str]:
-    width = max(len(tokens) for tokens in batch)
-    pad = tokenizer.pad_token_id
-    device = next(model.parameters()).device
-    input_ids = torch.tensor([[pad] * (width - len(tokens)) + tokens for tokens in batch], device=device)
-    mask = torch.tensor([[0] * (width - len(t)) + [1] * len(t) for t in batch], device=device)
+    pad, device = tokenizer.pad_token_id, next(model.parameters()).device
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
     if "logits_to_keep" in inspect.signature(plain.forward).parameters:
         # The position of the last token, not the usual number 1: a slice of the last states makes PyTorch copy the whole
         # output layer for every row when its weights are frozen.
         options = {**options, "logits_to_keep": torch.tensor([-1], device=device)}
     with torch.inference_mode():
+        input_ids, mask, states = read_shared(model, batch, pad, share="adapter_names" not in options)
+        if states is not None:
+            options = {**options, "past_key_values": states}
         output = model.generate(
             input_ids=input_ids,
             attention_mask=mask,
@@ -103,7 +103,7 @@ def _continue(
             eos_token_id=end_of_turn_id(tokenizer),
             **options,
         )
-    start = 1 if is_encoder_decoder(model) else width  # a decoder of its own begins with one start token
+    start = 1 if is_encoder_decoder(model) else input_ids.shape[1]  # a decoder of its own begins with one start token
     return [text.strip() for text in tokenizer.batch_decode(output[:, start:], skip_special_tokens=True)]
 
 

@@ -18,6 +18,7 @@ from .evaluation import Interval, mean_difference, nll_difference
 from .files import Row
 from .forgetting import Windows, forgotten, neutral_nll
 from .nll import NLL, autocast, token_nll
+from .prefix import last_logits
 from .prompts import render_prompt
 from .runs import course_rows, is_fact, spread
 from .scores import rouge
@@ -163,15 +164,10 @@ def pick_labels(
         raise UserError(f"The labels {', '.join(labels)} do not begin with different tokens: choose other words.")
     prompts = [render_prompt({"question": question}, tokenizer, TEMPLATE) for question in questions]
     ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
-    device, pad, picked = next(model.parameters()).device, tokenizer.pad_token_id, [""] * len(ids)
+    picked = [""] * len(ids)
     with torch.inference_mode(), autocast(model):
         for batch in length_batches([len(tokens) for tokens in ids], batch_tokens):
-            width = len(ids[batch[0]])  # padded on the left, so that all prompts end together
-            rows = torch.tensor([[pad] * (width - len(ids[i])) + ids[i] for i in batch], device=device)
-            mask = torch.tensor([[0] * (width - len(ids[i])) + [1] * len(ids[i]) for i in batch], device=device)
-            positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-            options = {"attention_mask": mask, "position_ids": positions, "use_cache": False}
-            logits = model(input_ids=rows, logits_to_keep=torch.tensor([-1], device=device), **options).logits[:, -1]
+            logits = last_logits(model, [ids[i] for i in batch], tokenizer.pad_token_id)[0]
             for i, best in zip(batch, logits[:, first].argmax(dim=1).tolist(), strict=True):
                 picked[i] = labels[best]
     return picked

@@ -12,6 +12,7 @@ from ..batching import length_batches
 from ..errors import UserError
 from ..generation import generate
 from ..nll import autocast
+from ..prefix import last_logits
 from ..progress import bar
 from ..quick_lora import plain_attention, quick_lora
 from ..soft_labels import choice_tokens
@@ -134,7 +135,7 @@ def _last_logits(
             raise UserError(f"Prompt {number} of {len(prompts)} is empty: there is nothing to continue.")
     begun = tokenizer(opening, add_special_tokens=False)["input_ids"] if opening else []
     ids = [tokens + begun for tokens in ids]
-    device, was_training = next(model.parameters()).device, model.training
+    was_training = model.training
     model.eval()
     longest = max(map(len, ids), default=0)
     with (
@@ -143,21 +144,9 @@ def _last_logits(
         plain_attention(model, longest),
     ):
         for rows in length_batches([len(tokens) for tokens in ids], batch_tokens):
-            width = max(len(ids[i]) for i in rows)
-            padded = [[tokenizer.pad_token_id] * (width - len(ids[i])) + ids[i] for i in rows]
-            mask = torch.tensor([[0] * (width - len(ids[i])) + [1] * len(ids[i]) for i in rows], device=device)
-            positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-            inputs = torch.tensor(padded, device=device)
             with torch.inference_mode(), autocast(model):
-                output = model(
-                    input_ids=inputs,
-                    attention_mask=mask,
-                    position_ids=positions,
-                    use_cache=bool(opening),
-                    # A position, not the number 1: a slice of the last states makes PyTorch copy the whole output layer
-                    # for every row when its weights are frozen, which takes ten times as long as all else.
-                    logits_to_keep=torch.tensor([width - 1], device=device),
-                )
-            yield rows, output.logits[:, -1].float(), (mask, output.past_key_values)
+                batch = [ids[i] for i in rows]
+                logits, mask, states = last_logits(model, batch, tokenizer.pad_token_id, keep=bool(opening))
+            yield rows, logits, (mask, states)
             progress_bar.update(len(rows))
     model.train(was_training)

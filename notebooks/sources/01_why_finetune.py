@@ -503,7 +503,7 @@ for name, hit in {"right note": True, "wrong note": False}.items():
 # | | prompting | retrieval | fine-tuning |
 # |---|---|---|---|
 # | **upfront cost** | an afternoon | a search index and its upkeep | hundreds of good pairs, a training run, a test set |
-# | **running cost** | rules and examples are read again at every request | the notes are read at every request | the shortest prompt, and often a smaller model |
+# | **running cost** | rules and examples are read again at every request, unless the server keeps them (prefix caching) | the notes are read at every request | the shortest prompt, and often a smaller model |
 # | **data that fits** | a few examples | as much as you can search | as much as you can write and train on |
 # | **hallucination** | as the model is | less where the right note is found, as before elsewhere | no cure: on untrained facts the same, or worse; on trained ones not counted here |
 # | **freshness** | edit the prompt | edit the note | train again |

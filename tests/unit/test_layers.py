@@ -13,7 +13,7 @@ FOLDER = Path(finetune_utils.__file__).parent
 LAYERS = [
     "errors", "processes", "ngrams", "profiles", "hardware", "progress",
     "files", "shapes", "hub", "data", "quality",
-    "prompts", "tokenization", "seq2seq", "soft_labels", "class_labels", "batching", "nll",
+    "prompts", "tokenization", "seq2seq", "soft_labels", "class_labels", "batching", "prefix", "nll",
     "weights", "embeddings", "scores", "metrics",
     "lora", "lora_layer", "lora_checks", "quick_lora", "memory", "cards", "models", "four_bit",
     "checkpoints", "trainer", "watcher", "training", "generation", "evaluation", "class_metrics", "classification",
