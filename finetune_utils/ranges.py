@@ -11,22 +11,33 @@ from .sources import find_lessons
 
 # Other processors and library versions round differently; a run may differ by so much without being wrong.
 RELATIVE, ABSOLUTE = 0.02, 0.01
+# Without bfloat16 there are more kinds of processors, and fewer rows, of which a single one counts for more.
+WITHOUT_BF16 = (0.05, 0.03)
 # A `..._gap` this small is the rounding between two ways to compute the same: it may grow to so much or tenfold, no further.
 ROUNDING, SAME = 1e-3, 1e-4
+# The same lesson with other sizes: how much seeds move a value in one tells how much they may in the other.
+OTHER_SIZE = {"cpu": "cpu-fp32", "cpu-fp32": "cpu"}
 
 
-def range_of(values: Sequence[float], name: str = "") -> tuple[float, float]:
+def range_of(
+    values: Sequence[float],
+    name: str = "",
+    elsewhere: Sequence[float] = (),
+    least: tuple[float, float] = (RELATIVE, ABSOLUTE),
+) -> tuple[float, float]:
     """The range in which another seed should fall: the values seen, widened by their span on both sides.
 
-    Three runs show about half of the spread that many runs would. The margin is never below 2 % or 0.01, but for a value
-    whose `name` ends in `_gap`: a tiny distance between two ways to compute the same stays tiny on every machine.
+    Three runs show about half of the spread that many runs would. The margin is never below the relative and the absolute
+    one of `least`, nor below the span of the same value `elsewhere`, in runs of another size. But a value whose `name`
+    ends in `_gap` has no margin: a tiny distance between two ways to compute the same stays tiny on every machine.
     """
     low, high = min(values), max(values)
     if all(isinstance(value, bool) for value in values):
         return float(low), float(high)
     if name.endswith("_gap") and low >= 0 and high < ROUNDING:
         return 0.0, max(SAME, 10 * high)
-    margin = max(high - low, RELATIVE * max(abs(low), abs(high)), ABSOLUTE)
+    span = max(elsewhere) - min(elsewhere) if elsewhere else 0.0
+    margin = max(high - low, span, least[0] * max(abs(low), abs(high)), least[1])
     return low - margin, high + margin
 
 
@@ -39,20 +50,30 @@ def compute_ranges(lessons: Sequence[str] = (), profile: str = "cpu", root: Path
         UserError: a lesson has no stored run.
     """
     for lesson in find_lessons(list(lessons), root):
-        entry = read_json(results_path(profile, root)).get("lessons", {}).get(lesson.key, {})
-        values = entry.get("values")
-        if not values:
+        found = seen_values(profile, lesson.key, root)
+        if not found:
             raise UserError(f"{lesson.name}: no stored {profile} run; run `make notebooks` first.")
-        seeds = dict(seeds_for(lesson.key, root)) if profile == "cpu" else {}
-        for repeat in entry.get("repeats", {}).values():
-            seeds |= {name: [*seeds.get(name, []), seen] for name, seen in repeat.items() if seen is not None}
+        other = seen_values(OTHER_SIZE[profile], lesson.key, root) if profile in OTHER_SIZE else {}
+        least = WITHOUT_BF16 if profile == "cpu-fp32" else (RELATIVE, ABSOLUTE)
         ranges = {}
-        for name, value in values.items():
-            if value is None or name.endswith(("_seconds", "_speed")):
+        for name, values in found.items():
+            if name.endswith(("_seconds", "_speed")):
                 continue
-            ranges[name] = range_of([value, *seeds.get(name, [])], name)
+            ranges[name] = range_of(values, name, other.get(name, []), least)
         save_ranges(profile, lesson.key, ranges, root)
         print(f"{lesson.name}: {len(ranges)} ranges")
+
+
+def seen_values(profile: str, lesson: str, root: Path = ROOT) -> dict[str, list[float]]:
+    """Every value of a lesson's stored run, by name, followed by what its repeats and (on `cpu`) studies with other seeds saw."""
+    entry = read_json(results_path(profile, root)).get("lessons", {}).get(lesson, {})
+    seeds = seeds_for(lesson, root) if profile == "cpu" else {}
+    repeats = list(entry.get("repeats", {}).values())
+    return {
+        name: [value, *seeds.get(name, []), *(r[name] for r in repeats if r.get(name) is not None)]
+        for name, value in entry.get("values", {}).items()
+        if value is not None
+    }
 
 
 def seeds_for(lesson: str, root: Path = ROOT) -> Mapping[str, list[float]]:

@@ -5,6 +5,7 @@ import json
 import pytest
 from toy_course import make_course
 
+from finetune_utils.errors import UserError
 from finetune_utils.ranges import compute_ranges, range_of, seeds_for
 from finetune_utils.results import ROOT, read_json, results_path, update_lesson
 
@@ -94,3 +95,25 @@ def test_repeats_of_a_stored_run_widen_its_ranges(tmp_path):
     compute_ranges(["1"], "cpu-fp32", tmp_path)
     stored = read_json(results_path("cpu-fp32", tmp_path))["lessons"]["lesson01"]
     assert stored["ranges"] == {"x": [4.0, 7.0], "same": [1.0, 1.0]}
+
+
+def test_a_spread_seen_elsewhere_widens_a_range_that_one_run_makes(tmp_path):
+    assert range_of([5.0], "x", [7.0, 7.5, 6.0]) == pytest.approx((3.5, 6.5))
+    assert range_of([5.0, 9.0], "x", [7.0, 7.5]) == pytest.approx((1.0, 13.0))  # its own is wider
+    assert range_of([5e-7], "x_gap", [0.0, 0.5]) == (0.0, 1e-4)
+    make_course(tmp_path)
+    for profile, entry in {
+        "cpu": {"values": {"x": 5.0, "y": 1.0}},
+        "cpu-fp32": {"values": {"x": 6.0, "z": 100.0}, "repeats": {"1": {"x": 7.5}}},
+    }.items():
+        update_lesson(results_path(profile, tmp_path), profile, "lesson01", entry)
+        update_lesson(results_path(profile, tmp_path), profile, "lesson01", {"ranges": {"x": [-99, 99]}})
+    for _ in range(2):  # ranges are made from values, never from ranges
+        compute_ranges(["1"], "cpu", tmp_path)
+        compute_ranges(["1"], "cpu-fp32", tmp_path)
+    stored = {
+        name: read_json(results_path(name, tmp_path))["lessons"]["lesson01"]["ranges"] for name in ("cpu", "cpu-fp32")
+    }
+    assert stored == {"cpu": {"x": [3.5, 6.5], "y": [0.98, 1.02]}, "cpu-fp32": {"x": [4.5, 9.0], "z": [95.0, 105.0]}}
+    with pytest.raises(UserError, match="02_second: no stored cpu run"):
+        compute_ranges(["2"], "cpu", tmp_path)
