@@ -8,6 +8,8 @@ from toy_course import make_course
 from finetune_utils.errors import UserError
 from finetune_utils.ranges import compute_ranges, range_of, seeds_for
 from finetune_utils.results import ROOT, read_json, results_path, update_lesson
+from finetune_utils.sources import all_lessons
+from finetune_utils.storing import is_stale
 
 
 def test_a_range_holds_what_was_seen_and_a_margin_of_its_span():
@@ -77,6 +79,32 @@ def test_every_stored_seed_passes_and_every_control_fails_the_check_of_its_lesso
     assert untrained in controls  # a model that learned nothing
     assert len(controls) >= 2
     assert len({row["seed"] for row in study["rows"]}) >= 3
+
+
+@pytest.mark.parametrize(
+    ("study", "control", "names"),
+    [
+        ("assistant", "learning rate 0", ["unseen_tuned", "reworded_tuned", "redirect_tuned"]),
+        ("assistant", "shuffled answers", ["reworded_tuned"]),  # on unseen facts the manner alone lowers the NLL
+        ("forecaster", "zero-shot", ["yes_no_brier", "stated_brier", "valid"]),
+        ("forecaster", "shuffled outcomes", ["yes_no_brier", "stated_brier"]),
+    ],
+)
+def test_on_fewer_rows_too_a_model_that_learned_nothing_fails(study, control, names):
+    content = read_json(ROOT / "notebooks" / "studies" / f"{study}.json")
+    row = next(row for row in content["rows"] if row["control"] == control)
+    ranges = read_json(results_path("cpu-fp32"))["lessons"][content["settings"]["lesson"]]["ranges"]
+    for name in names:
+        low, high = ranges[name]
+        assert not low <= row[name] <= high, f"{name} of the control is {row[name]}, inside {low} to {high}"
+
+
+def test_the_runs_without_bfloat16_are_of_the_lessons_as_they_are():
+    stored = read_json(results_path("cpu-fp32"))["lessons"]
+    lessons = {lesson.key: lesson for lesson in all_lessons()}
+    assert stored
+    assert not [key for key in stored if is_stale(lessons[key])], "build --store with FINETUNE_PRECISION=fp32"
+    assert all(entry["ranges"] and entry["environment"]["precision"] == "fp32" for entry in stored.values())
 
 
 @pytest.mark.parametrize("lesson", ["lesson04", "lesson06"])
