@@ -375,7 +375,7 @@ same = same_texts(tuned, merged, asked)
 print(f"merged weights write the same text for {sum(same)} of {len(same)} questions")
 
 # %% [markdown]
-# The same command also wrote a GGUF file: weights, tokenizer and chat template in one file, which llama.cpp, Ollama and LM Studio read. `q8_0` stores 8 bits a weight, and a scale for every 32 of them: 8.5 bits together. It rounds, so the texts may part. Read it back and count:
+# The same command also wrote a GGUF file: weights, tokenizer and chat template in one file, which llama.cpp, Ollama and LM Studio read. `q8_0` stores 8 bits a weight, and a scale for every 32 of them: `8.5` bits together. It rounds, so the texts may part. Read it back and count:
 
 # %%
 packed = load_gguf(folder / "merged" / "model-q8_0.gguf")
