@@ -31,8 +31,8 @@ def generate(
     """Continue every prompt greedily and return the new text only, in the order of `prompts`.
 
     Prompts of similar length share a batch, since a short one would wait for the longest. They are padded on the
-    left, so that every answer starts right after its prompt. A beginning that they share is read once. The prompt is
-    removed by token count, never by comparing text.
+    left, so that every answer starts right after its prompt. With float32 weights a beginning that they share is
+    read once. The prompt is removed by token count, never by comparing text.
 
     Args:
         adapters: for a model with several adapters, which one answers each prompt (`lora.BASE` for none). Rows for different

@@ -7,13 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from .batching import length_batches
 from .errors import UserError
-from .nll import autocast, token_nll
-from .prefix import can_share, for_rows, last_logits
-from .progress import bar
+from .nll import token_nll
 from .tokenization import IGNORE, Example
 
 DELIMITER = " "  # between context and choice
@@ -145,68 +141,12 @@ def log_likelihoods(
 ) -> np.ndarray:
     """Log-likelihood in nats of each continuation after its context, summed over its tokens; shape (pairs,).
 
-    A context that several continuations share is read once. What is longer than the model's window loses tokens from the
-    left.
+    What is longer than the model's window loses tokens from the left.
     """
     window = getattr(model.config, "max_position_embeddings", None) or 10**9
     examples = [encode_pair(tokenizer, context, continuation) for context, continuation in pairs]
     examples = [{name: ids[-window:] for name, ids in example.items()} for example in examples]
-    found = _by_context(model, tokenizer, examples, batch_tokens, progress)
-    return -token_nll(model, examples, tokenizer, batch_tokens, progress).sums if found is None else found
-
-
-def _by_context(
-    model: Any, tokenizer: Any, examples: Sequence[Example], batch_tokens: int, progress: bool | None
-) -> np.ndarray | None:
-    """The same with every context read once; None where none is shared or the model cannot."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for number, example in enumerate(examples):
-        groups.setdefault(tuple(example["input_ids"][: example["labels"].count(IGNORE)]), []).append(number)
-    if len(groups) == len(examples) or () in groups or not can_share(model):
-        return None
-    found, was_training, contexts = np.zeros(len(examples)), model.training, list(groups)
-    model.eval()
-    with bar(len(contexts), "Scoring", "question", progress) as progress_bar, torch.inference_mode(), autocast(model):
-        for batch in length_batches([len(context) for context in contexts], batch_tokens // 2):
-            numbers = [number for i in batch for number in groups[contexts[i]]]
-            owners = [place for place, i in enumerate(batch) for _ in groups[contexts[i]]]
-            said = [[token for token in examples[number]["labels"] if token != IGNORE] for number in numbers]
-            sums = _after_contexts(model, [contexts[i] for i in batch], said, owners, tokenizer.pad_token_id)
-            if sums is None:
-                found = None
-                break
-            found[numbers] = sums
-            progress_bar.update(len(batch))
-    model.train(was_training)
-    return found
-
-
-def _after_contexts(
-    model: Any, contexts: Sequence[tuple[int, ...]], said: Sequence[list[int]], owners: Sequence[int], pad: int
-) -> np.ndarray | None:
-    """Log-likelihood of each text in `said` after the context that owns it: one pass over contexts, one over the rest.
-
-    None for a model that drops states.
-    """
-    logits, mask, states = last_logits(model, contexts, pad, keep=True)
-    first = logits.log_softmax(dim=-1)
-    sums = np.array([first[owner, text[0]].item() for owner, text in zip(owners, said, strict=True)])
-    longer = [i for i, text in enumerate(said) if len(text) > 1]
-    if not longer:
-        return sums
-    width, device, of = max(len(said[i]) for i in longer) - 1, mask.device, [owners[i] for i in longer]
-    if not for_rows(states, of, device):
-        return None
-    gaps = [width + 1 - len(said[i]) for i in longer]
-    ids = torch.tensor([said[i][:-1] + [pad] * gap for i, gap in zip(longer, gaps, strict=True)], device=device)
-    real = torch.tensor([[1] * (width - gap) + [0] * gap for gap in gaps], device=device)
-    positions = mask.sum(dim=1)[of][:, None] + torch.arange(width, device=device)
-    whole = torch.cat([mask[of], real], dim=1)
-    output = model(input_ids=ids, attention_mask=whole, position_ids=positions, past_key_values=states).logits.float()
-    wanted = torch.tensor([said[i][1:] + [pad] * gap for i, gap in zip(longer, gaps, strict=True)], device=device)
-    likely = -torch.nn.functional.cross_entropy(output.transpose(1, 2), wanted, reduction="none") * real
-    sums[longer] += likely.double().sum(dim=1).cpu().numpy()
-    return sums
+    return -token_nll(model, examples, tokenizer, batch_tokens, progress).sums
 
 
 def multiple_choice(

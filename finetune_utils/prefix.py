@@ -92,7 +92,12 @@ def last_logits(
 
 
 def can_share(model: Any) -> bool:
-    """A decoder without trained vectors before its rows: what is kept of a beginning is then all that follows needs."""
+    """A float32 decoder without trained vectors before its rows: what is kept of a beginning is all that follows needs.
+
+    In 16 bits the other order of sums turns near ties into other words, and the stored runs were made without sharing.
+    """
+    if next(model.parameters()).dtype != torch.float32:
+        return False
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
     takes = inspect.signature(plain.forward).parameters
     known = {"past_key_values", "logits_to_keep"} <= set(takes)

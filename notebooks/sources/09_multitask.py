@@ -97,7 +97,7 @@ for name, solved in shots.items():
     print(f"{name:9} {tokens:4.0f} tokens a prompt, on average")
 
 # %% [markdown]
-# Every request pays for the examples again, unless the program keeps what it has read of a shared beginning. That is called *prefix caching*; servers do it, and `generate` does it within a batch. The
+# Every request pays for the examples again, unless the program keeps what it has read of a shared beginning. That is called *prefix caching*; servers do it, and `generate` does it within a batch when weights are float32. The
 # price of a longer context stays: every new token attends to all of it. The three shortest training rows are used, to keep the price low. All three prompts carry the model's own system message, which it was
 # trained with before it came to you.
 

@@ -5,8 +5,7 @@ import pytest
 import torch
 import yaml
 
-from finetune_utils import harness, prefix
-from finetune_utils import multiple_choice as multiple_choice_module
+from finetune_utils import harness
 from finetune_utils.errors import UserError
 from finetune_utils.harness import harness_installed, harness_scores
 from finetune_utils.multiple_choice import (
@@ -43,31 +42,6 @@ def test_log_likelihoods_are_those_of_one_forward_pass_a_pair(tiny_model, tokeni
         start, ids = len(tokenizer.encode(context)), tokenizer.encode(context + choice)
         assert value == pytest.approx(by_hand(model, ids, start), abs=1e-4)
     assert len({round(float(v), 3) for v in found}) == len(found)
-
-
-@pytest.mark.parametrize("drops", [False, True])
-def test_a_context_is_read_once_for_all_its_choices(tiny_model, tokenizer, monkeypatch, drops):
-    model = tiny_model().train()
-    pairs = [(question_context(r["question"]), " " + c) for r in ROWS for c in r["choices"]]
-    pairs += [("Why?", " nan"), ("How far", " the loss falls")]  # contexts with one continuation
-    if drops:
-        monkeypatch.setattr(prefix, "DynamicLayer", type("Another", (), {}))
-    read, forward = [], type(model.model).forward
-
-    def _count(self, *args, **options):
-        read.append(options["attention_mask"].shape[0] * options["input_ids"].shape[1])
-        return forward(self, *args, **options)
-
-    with monkeypatch.context() as watched:
-        watched.setattr(type(model.model), "forward", _count)
-        found = log_likelihoods(model, tokenizer, pairs)
-        together, read[:] = sum(read), []
-        watched.setattr(multiple_choice_module, "can_share", lambda model: False)
-        alone = log_likelihoods(model, tokenizer, pairs)
-        apart = sum(read)
-    assert model.training
-    assert found == pytest.approx(alone, abs=1e-4)
-    assert (together < 0.75 * apart) is not drops
 
 
 def test_only_the_choice_is_scored_and_blanks_before_it_belong_to_it(tokenizer):

@@ -85,6 +85,13 @@ def test_a_model_with_trained_vectors_before_its_rows_shares_nothing(tiny_model,
         assert read_shared(add_soft_prompt(model, tokens=3), rows, PAD)[2] is None
 
 
+def test_weights_of_16_bits_share_nothing(tiny_model):
+    rows = [[11, 12, 13, 14], [11, 12, 13, 15]]
+    with torch.inference_mode():
+        assert read_shared(tiny_model(), rows, PAD)[2] is not None
+        assert read_shared(tiny_model().bfloat16(), rows, PAD)[2] is None
+
+
 def test_states_that_forget_are_not_shared(tiny_model, monkeypatch):
     monkeypatch.setattr(prefix, "DynamicLayer", type("Another", (), {}))
     with torch.inference_mode():
