@@ -169,14 +169,16 @@ def run_all(
     output_dir: Path,
     notebook_of: Callable[[Lesson], NotebookNode | None] = lambda lesson: None,
     jobs: int = 1,
+    done: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
     """Run lessons in order, going on after a failure, and print a table at the end.
 
     Args:
         jobs: lessons that run at the same time, each in its own process with its share of the cores.
+        done: called with each lesson's outcome, as soon as those before it are through.
     """
     get_profile(profile)
-    lessons = list(lessons)
+    lessons, outcomes = list(lessons), []
     started = time.monotonic()
     tasks = [
         (lesson, profile, output_dir, notebook_of(lesson), f"[{number}/{len(lessons)}] ")
@@ -185,9 +187,13 @@ def run_all(
     if jobs > 1 and len(lessons) > 1:
         with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
             waiting = [pool.submit(_run_apart, *task, max((os.cpu_count() or 1) // jobs, 1)) for task in tasks]
-            outcomes = [_joined(future.result(), profile, output_dir) for future in waiting]
+            for future in waiting:
+                outcomes.append(_joined(future.result(), profile, output_dir))
+                done(outcomes[-1])
     else:
-        outcomes = [run_one(*task) for task in tasks]
+        for task in tasks:
+            outcomes.append(run_one(*task))
+            done(outcomes[-1])
     print(format_outcomes(outcomes, time.monotonic() - started), flush=True)
     return outcomes
 

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
+from .batching import length_batches
 from .errors import UserError
-from .nll import token_nll
+from .nll import autocast, token_nll
+from .prefix import last_logits
 from .tokenization import IGNORE, Example
 
 DELIMITER = " "  # between context and choice
@@ -147,6 +150,36 @@ def log_likelihoods(
     examples = [encode_pair(tokenizer, context, continuation) for context, continuation in pairs]
     examples = [{name: ids[-window:] for name, ids in example.items()} for example in examples]
     return -token_nll(model, examples, tokenizer, batch_tokens, progress).sums
+
+
+def first_token_scores(
+    model: Any, tokenizer: Any, prompts: Sequence[str], choices: Sequence[str], batch_tokens: int = 4096
+) -> np.ndarray:
+    """Logits of the choices' first tokens right after each prompt, (prompts, choices): one pass, however many choices.
+
+    Enough to compare choices of one token, and to pick a label by how an answer begins. A prompt longer than the
+    model's window loses tokens from the left.
+
+    Raises:
+        UserError: two choices begin with the same token, or a prompt or a choice has none.
+    """
+    first = [tuple(tokenizer(choice, add_special_tokens=False)["input_ids"][:1]) for choice in choices]
+    if len(set(first)) < len(choices) or () in first:
+        raise UserError(f"The labels {', '.join(choices)} do not begin with different tokens: choose other words.")
+    window = getattr(model.config, "max_position_embeddings", None) or 10**9
+    ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"][-window:] for prompt in prompts]
+    for number, tokens in enumerate(ids, start=1):
+        if not tokens:
+            raise UserError(f"Prompt {number} of {len(ids)} is empty: there is nothing to continue.")
+    scores = np.zeros((len(ids), len(first)))
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode(), autocast(model):
+        for rows in length_batches([len(tokens) for tokens in ids], batch_tokens):
+            logits = last_logits(model, [ids[i] for i in rows], tokenizer.pad_token_id)[0]
+            scores[rows] = logits[:, [token for (token,) in first]].cpu().numpy()
+    model.train(was_training)
+    return scores
 
 
 def multiple_choice(

@@ -8,17 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from .batching import example_order, length_batches
+from .batching import example_order
 from .classification import LABELS
 from .data import load_rows, split_by_group
 from .errors import UserError
 from .evaluation import Interval, mean_difference, nll_difference
 from .files import Row
 from .forgetting import Windows, forgotten, neutral_nll
-from .nll import NLL, autocast, token_nll
-from .prefix import last_logits
+from .multiple_choice import first_token_scores
+from .nll import NLL, token_nll
 from .prompts import render_prompt
 from .runs import course_rows, is_fact, spread
 from .scores import rouge
@@ -159,18 +157,9 @@ def pick_labels(
     Raises:
         UserError: two labels begin with the same token.
     """
-    first = [tokenizer(label, add_special_tokens=False)["input_ids"][0] for label in labels]
-    if len(set(first)) < len(labels):
-        raise UserError(f"The labels {', '.join(labels)} do not begin with different tokens: choose other words.")
     prompts = [render_prompt({"question": question}, tokenizer, TEMPLATE) for question in questions]
-    ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
-    picked = [""] * len(ids)
-    with torch.inference_mode(), autocast(model):
-        for batch in length_batches([len(tokens) for tokens in ids], batch_tokens):
-            logits = last_logits(model, [ids[i] for i in batch], tokenizer.pad_token_id)[0]
-            for i, best in zip(batch, logits[:, first].argmax(dim=1).tolist(), strict=True):
-                picked[i] = labels[best]
-    return picked
+    scores = first_token_scores(model, tokenizer, prompts, labels, batch_tokens)
+    return [labels[best] for best in scores.argmax(axis=1)]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from .errors import UserError
 from .evaluation import Interval, bootstrap, rate
-from .multiple_choice import log_likelihoods
+from .multiple_choice import first_token_scores
 from .ngrams import rouge_l
 from .prompts import chat_prompt
 from .scores import Encode, References, embedding_similarity, paired
@@ -223,7 +223,7 @@ class ModelVerdicts:
 def judge_by_model(
     model: Any, tokenizer: Any, questions: Sequence[str], left: Sequence[str], right: Sequence[str]
 ) -> ModelVerdicts:
-    """Ask a chat model which of two answers is better, by the log-likelihood of "A" against "B", in both orders.
+    """Ask a chat model which of two answers is better, by the likelihood of "A" against "B", in both orders.
 
     Nothing is generated, so every pair gets a verdict. A judge whose verdict depends on the place has none.
 
@@ -237,6 +237,6 @@ def judge_by_model(
     shown = [(q, a, b) for q, a, b in zip(questions, left, right, strict=True)]
     shown += [(q, b, a) for q, a, b in shown]
     prompts = [chat_prompt(tokenizer, JUDGE_PROMPT.format(question=q, a=a, b=b)) for q, a, b in shown]
-    scores = log_likelihoods(model, tokenizer, [(prompt, letter) for prompt in prompts for letter in "AB"])
-    prefers_a = (scores[::2] > scores[1::2]).astype(float)
+    scores = first_token_scores(model, tokenizer, prompts, "AB")
+    prefers_a = (scores[:, 0] > scores[:, 1]).astype(float)
     return ModelVerdicts(prefers_a[: len(questions)], 1 - prefers_a[len(questions) :])

@@ -16,6 +16,7 @@ import torch
 from transformers.cache_utils import DynamicLayer
 
 from .batching import has_soft_prompt
+from .errors import UserError
 from .seq2seq import is_encoder_decoder
 
 WORTH = 0.1  # of a batch's tokens; below that, a pass of its own costs more than it saves
@@ -58,12 +59,17 @@ def read_shared(
     The states are a cache for `past_key_values`; its length says how many tokens of `ids` the model need not read again.
     They are None where sharing does not pay, or the model cannot. Padding stands on the left, or right behind the shared
     beginning: every row ends at the right edge. Call it under `torch.inference_mode`.
+
+    Raises:
+        UserError: rows of unequal length, and no pad token.
     """
     device = next(model.parameters()).device
     shared = shared_prefix(rows) if share and can_share(model) else None
     states = _states(model, rows, shared, device) if shared else None
     start, width = shared.length if states is not None else 0, max(map(len, rows))
     gaps = [width - len(row) for row in rows]
+    if pad is None and any(gaps):
+        raise UserError("The tokenizer has no pad token: set tokenizer.pad_token = tokenizer.eos_token first.")
     ids = [[*row[:start], *[pad] * gap, *row[start:]] for row, gap in zip(rows, gaps, strict=True)]
     mask = [[1] * start + [0] * gap + [1] * (width - start - gap) for gap in gaps]
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device), states
@@ -85,8 +91,8 @@ def last_logits(
         past_key_values=states,
         use_cache=keep or states is not None,
         # A position, not the number 1: a slice of the last states makes PyTorch copy the whole output layer for every row
-        # when its weights are frozen, which takes ten times as long as all else.
-        logits_to_keep=torch.tensor([ids.shape[1] - read - 1], device=ids.device),
+        # when its weights are frozen, which takes ten times as long as all else. From the end: trained vectors may stand before.
+        logits_to_keep=torch.tensor([-1], device=ids.device),
     )
     return output.logits[:, -1].float(), mask, output.past_key_values
 
@@ -100,18 +106,21 @@ def can_share(model: Any) -> bool:
         return False
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
     takes = inspect.signature(plain.forward).parameters
-    known = {"past_key_values", "logits_to_keep"} <= set(takes)
+    # Padding behind a shared beginning is no matter to positions that are told, but to those counted by place it is.
+    known = {"past_key_values", "position_ids", "logits_to_keep"} <= set(takes)
+    windows = getattr(getattr(plain, "config", None), "attention_layers", None) or ()
+    known = known and "local" not in windows  # GPT-Neo counts its windows by place
     return known and not is_encoder_decoder(model) and not has_soft_prompt(model)
 
 
-def for_rows(cache: Any, rows: Sequence[int], device: Any) -> bool:
+def for_rows(cache: Any, rows: Sequence[int]) -> bool:
     """Let `cache` hold the states of these rows, repeated ones too; False, and nothing done, where states are dropped.
 
     With a sliding window, for one, the states of a beginning depend on what was dropped from it.
     """
     if any(type(layer) is not DynamicLayer for layer in getattr(cache, "layers", [None])):
         return False
-    cache.batch_select_indices(torch.tensor(rows, device=device))
+    cache.batch_select_indices(torch.tensor(rows))  # on the CPU: layers may lie on several devices
     return True
 
 
@@ -121,4 +130,4 @@ def _states(model: Any, rows: Sequence[Sequence[int]], shared: SharedPrefix, dev
     cache = model(
         input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=True, logits_to_keep=last
     ).past_key_values
-    return cache if for_rows(cache, shared.group, device) else None
+    return cache if for_rows(cache, shared.group) else None

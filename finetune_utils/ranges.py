@@ -28,8 +28,8 @@ def range_of(
     """The range in which another seed should fall: the values seen, widened by their span on both sides.
 
     Three runs show about half of the spread that many runs would. The margin is never below the relative and the absolute
-    one of `least`, nor below the span of the same value `elsewhere`, in runs of another size. But a value whose `name`
-    ends in `_gap` has no margin: a tiny distance between two ways to compute the same stays tiny on every machine.
+    one of `least`, nor below the span of the same value `elsewhere`, in runs of another size. But a value below `ROUNDING`
+    whose `name` ends in `_gap` has no margin: such a distance between two ways to compute the same stays tiny anywhere.
     """
     low, high = min(values), max(values)
     if all(isinstance(value, bool) for value in values):
@@ -49,10 +49,12 @@ def compute_ranges(lessons: Sequence[str] = (), profile: str = "cpu", root: Path
     Raises:
         UserError: a lesson has no stored run.
     """
-    for lesson in find_lessons(list(lessons), root):
-        found = seen_values(profile, lesson.key, root)
-        if not found:
-            raise UserError(f"{lesson.name}: no stored {profile} run; run `make notebooks` first.")
+    seen = {lesson: seen_values(profile, lesson.key, root) for lesson in find_lessons(list(lessons), root)}
+    missing = [lesson.name for lesson, found in seen.items() if not found]
+    if missing:
+        how = "FINETUNE_PRECISION=fp32 make notebooks" if profile == "cpu-fp32" else "make notebooks"
+        raise UserError(f"{', '.join(missing)}: no stored {profile} run; run `{how}` first.")
+    for lesson, found in seen.items():
         other = seen_values(OTHER_SIZE[profile], lesson.key, root) if profile in OTHER_SIZE else {}
         least = WITHOUT_BF16 if profile == "cpu-fp32" else (RELATIVE, ABSOLUTE)
         ranges = {}
@@ -90,6 +92,6 @@ def seeds_for(lesson: str, root: Path = ROOT) -> Mapping[str, list[float]]:
             continue
         for row in study["rows"]:
             if not row.get("control"):
-                for name in row.keys() - {"seed", "control"}:
+                for name in [key for key, value in row.items() if key not in ("seed", "control") and value is not None]:
                     found.setdefault(name, []).append(row[name])
     return found

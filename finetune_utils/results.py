@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,16 @@ def drop_lesson(path: Path, lesson: str) -> None:
     content = read_json(path)
     if content.get("lessons", {}).pop(lesson, None) is not None:
         write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def drop_fields(path: Path, lesson: str, names: Sequence[str]) -> bool:
+    """Take fields out of what a results file holds for a lesson; False when it has none of them."""
+    content = read_json(path)
+    entry = content.get("lessons", {}).get(lesson, {})
+    found = [name for name in names if entry.pop(name, None) is not None]
+    if found:
+        write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return bool(found)
 
 
 def save_ranges(profile: str, lesson: str, ranges: dict[str, tuple[float, float]], root: Path = ROOT) -> None:

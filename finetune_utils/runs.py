@@ -69,12 +69,13 @@ def is_fact(row: dict[str, Any]) -> bool:
     return row["topic"] not in (OFF_TOPIC, NEAR_TOPIC, SITUATION)
 
 
-def course_rows(seed: int = 0, train_facts: int | None = None) -> CourseRows:
+def course_rows(seed: int = 0, train_facts: int | None = None, train_off_topic: int | None = None) -> CourseRows:
     """Deal out `course_qa.jsonl` by fact, so that no fact stands on both sides.
 
     Args:
-        train_facts: keep only so many training facts (short runs, learning curves). All off-topic training rows
-            stay, and so do the dev rows and all tests but `reworded`.
+        train_facts: keep only so many training facts (short runs, learning curves). The dev rows stay, and so do all
+            tests but `reworded`.
+        train_off_topic: keep only so many off-topic training rows.
     """
     rows = load_rows("course_qa")
     facts = split_by_group([r for r in rows if is_fact(r)], "fact", {"train": 0.7, "dev": 0.1, "unseen": 0.2}, seed)
@@ -86,7 +87,7 @@ def course_rows(seed: int = 0, train_facts: int | None = None) -> CourseRows:
     # Which wording is held out rotates, so that the test is not all typos or all terse questions.
     held = {name: i % len(wordings[name]) for i, name in enumerate(wordings)}
     train = [r for name, group in wordings.items() for i, r in enumerate(group) if i != held[name]]
-    train += off["train"]
+    train += off["train"] if train_off_topic is None else spread(off["train"], train_off_topic)
     return CourseRows(
         train=sorted(train, key=lambda r: _shuffle_key(seed, r["id"])),
         dev=facts["dev"] + off["dev"],
@@ -103,16 +104,18 @@ def _shuffle_key(seed: int, text: str) -> str:
     return hashlib.sha256(f"{seed}:{text}".encode()).hexdigest()
 
 
-def assistant_examples(rows: Sequence[dict[str, Any]], tokenizer: Any, seed: int = 0) -> list[Example]:
+def assistant_examples(
+    rows: Sequence[dict[str, Any]], tokenizer: Any, seed: int = 0, openings: float = ASSISTANT_OPENING_OFF_TOPIC
+) -> list[Example]:
     """The assistant's training examples in their order: batches of whole rows and of openings in turn.
 
-    Of the off-topic rows a fifth is trained on whole, since their answers are much alike. Three tenths give
+    Of the off-topic rows a fifth is trained on whole, since their answers are much alike. Three tenths (`openings`) give
     their openings: with all of them, redirects would be so common that good questions are turned back.
     """
     examples = tokenize_rows(rows, tokenizer, ASSISTANT_TEMPLATE).examples
     off = [i for i, row in enumerate(rows) if is_off_topic(row)]
     parts = []
-    for share in (ASSISTANT_WHOLE_OFF_TOPIC, ASSISTANT_OPENING_OFF_TOPIC):
+    for share in (ASSISTANT_WHOLE_OFF_TOPIC, openings):
         left_out = set(off) - set(spread(off, max(round(share * len(off)), 1)))
         parts.append([example for i, example in enumerate(examples) if i not in left_out])
     return with_openings(parts[0], ASSISTANT_BATCH, ASSISTANT_OPENING, parts[1], seed)

@@ -18,6 +18,7 @@ starts with `# Title`. One code cell is tagged `parameters` (`# %% tags=["parame
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import re
 import tomllib
@@ -94,12 +95,15 @@ class Lesson:
         """The `course` part of the source's header: minutes, needs, data."""
         return course_metadata(self.text(), self.source)
 
-    def hash(self) -> str:
+    def hash(self, shrunk: bool = False) -> str:
         """SHA-256 over the code cells and the data they name: stored outputs are valid for this hash only.
 
-        Text between the cells can be improved without running the lesson again.
+        Text between the cells can be improved without running the lesson again. What only a shrunk profile runs
+        (see `at_full_size`) counts where `shrunk` is set: it cannot have changed a run at full size.
         """
         cells = (cell.source for cell in _parse(self.text()).cells if cell.cell_type == "code")
+        if not shrunk:  # a cell with nothing else in it goes whole
+            cells = (at_full_size(cell) for cell in cells if at_full_size(cell).strip() or not cell.strip())
         digest = hashlib.sha256("\0".join(cells).encode())
         for name in self.metadata().get("data") or []:
             path = self.root / "data" / name
@@ -110,6 +114,27 @@ class Lesson:
                 digest.update(b"\0" + file.name.encode() + b"\0")
                 digest.update(file.read_bytes().replace(b"\r\n", b"\n"))
         return digest.hexdigest()
+
+
+def at_full_size(code: str) -> str:
+    """A code cell as a run at full size sees it: without its `if profile.shrunk:` blocks.
+
+    Only such blocks are taken out that stand alone, at the cell's own level and with no `else`, and not at the end after
+    an expression, whose value Jupyter would no longer show: without them nothing changes where `profile.shrunk` is false.
+    """
+    if "profile.shrunk" not in code:
+        return code
+    try:
+        body = ast.parse(code).body
+    except SyntaxError:  # the run will say so
+        return code
+    lines = code.split("\n")
+    if len(body) > 1 and isinstance(body[-2], ast.Expr):
+        body.pop()
+    for node in reversed(body):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "profile.shrunk" and not node.orelse:
+            del lines[node.lineno - 1 : node.end_lineno]
+    return "\n".join(lines)
 
 
 def all_lessons(root: Path = ROOT) -> list[Lesson]:
@@ -211,14 +236,14 @@ def to_notebook(raw: str, shown: str | None = None) -> NotebookNode:
     """Turn percent-format text into a notebook without outputs.
 
     Ids come from a hash of each cell of `raw`, so that a changed cell does not renumber the others and
-    numbers filled into `shown` (default: `raw`) change no id.
+    numbers filled into `shown` (default: `raw`) change no id, nor does what only a shrunk profile runs.
     """
     from nbformat import v4
 
     counts: dict[str, int] = {}
     cells = []
     for before, after in zip(_parse(raw).cells, _parse(shown or raw).cells, strict=True):
-        text = f"{before.cell_type}\n{before.source.strip()}"
+        text = f"{before.cell_type}\n{at_full_size(before.source).strip()}"
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         counts[digest] = counts.get(digest, 0) + 1
         cell_id = digest if counts[digest] == 1 else f"{digest}-{counts[digest]}"

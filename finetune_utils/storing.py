@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .errors import UserError
+from .exercises import kernel_environment
 from .headless import Outcome, run_all
 from .notebooks import build, copy_outputs, dump, fresh_notebook, read_notebook, state
 from .outputs import clean_outputs, size_problem
 from .profiles import PROFILES, shrink_for_slow_cpu
-from .results import ROOT, drop_lesson, read_json, results_path, update_lesson, write_text
+from .results import ROOT, drop_fields, drop_lesson, read_json, results_path, update_lesson, write_text
 from .sources import Lesson, all_lessons, find_lessons
 
 WITHOUT_BF16 = shrink_for_slow_cpu(PROFILES["cpu"]).reference
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where the values of one call of `store` go: a profile, its reference, and the seed of a repeat (0: the stored run)."""
+
+    profile: str
+    reference: str
+    seed: int
+
+    def stale(self, lesson: Lesson) -> bool:
+        """Whether what is stored there is missing, or of another source or other data than today's."""
+        if self.reference == WITHOUT_BF16:
+            return is_stale(lesson)
+        return self.profile == "cpu" and bool(state(lesson))
+
+    def entry(self, lesson: Lesson) -> dict[str, Any]:
+        return read_json(results_path(self.reference, lesson.root)).get("lessons", {}).get(lesson.key, {})
 
 
 def store(
@@ -22,33 +43,56 @@ def store(
 ) -> bool:
     """Run the lessons whose source or data changed, store what they give, and build; True when all is ok.
 
-    Outputs are kept for `cpu`; another profile stores its results only, and runs every lesson named. On a CPU without
-    bfloat16 the sizes of `cpu` are cut, so its results go to `cpu-fp32.json` and the outputs stay. `force` runs
-    unchanged lessons too. With `FINETUNE_SEED` in the environment a run is a repeat: its values are kept beside those
-    of the stored run, for the ranges.
+    Each lesson is stored when it is through, unless its source or data changed meanwhile. Outputs are kept for `cpu`;
+    another profile stores its results only, and runs every lesson named. On a CPU without bfloat16 the sizes of `cpu` are
+    cut, so its results go to `cpu-fp32.json` and the outputs stay. `force` runs unchanged lessons too. With
+    `FINETUNE_SEED` in the environment a run is a repeat of an unchanged lesson: its values are kept beside those of the
+    stored run, for the ranges. A changed lesson loses its repeats and ranges, which were of another source.
+
+    Raises:
+        UserError: `FINETUNE_MODEL` is set, or `cpu` would run on another device: the numbers would be of something else.
     """
     from .course import profile_here  # these import PyTorch, which building does without
-    from .hardware import extra_seed
+    from .hardware import describe, extra_seed
 
-    lessons, reference, seed = find_lessons(names, root), profile_here(profile).reference, extra_seed()
-    if profile == "cpu" and not force:
-        stale = is_stale if reference == WITHOUT_BF16 else state
-        lessons = [lesson for lesson in lessons if stale(lesson)]
-    if reference == WITHOUT_BF16 and not seed:
-        for lesson in lessons:
-            _drop_stale(lesson)  # before it runs: the ranges of another source would fail it
-    output, problems = root / "build" / "store", []
-    outcomes = run_all(lessons, profile, output, fresh_notebook) if lessons else []
-    for outcome in outcomes:
-        if outcome.ok:
-            keep = _store_repeat if seed else _store_one
-            problems += keep(outcome, reference, _measured(outcome, profile, output))
+    if model := os.environ.get("FINETUNE_MODEL"):
+        raise UserError(f"FINETUNE_MODEL is {model!r}: stored runs are of the course's own model. Unset it.")
+    if profile == "cpu" and (device := describe()["device"]) != "cpu":
+        raise UserError(
+            f"Stored runs of `cpu` are made on a CPU, and this would run on {device}: hide the device first."
+        )
+    target = _Target(profile, profile_here(profile).reference, extra_seed())
+    lessons = find_lessons(names, root)
+    stale = [lesson for lesson in lessons if target.stale(lesson)]
+    problems = []
+    if target.seed:
+        problems = [
+            _not_repeatable(lesson, target) for lesson in lessons if lesson in stale or not target.entry(lesson)
+        ]
+        lessons = [lesson for lesson in lessons if lesson not in stale and target.entry(lesson)]
+    elif profile == "cpu" and not force:
+        lessons = stale
+    output = root / "build" / "store" / (f"{target.reference}-{target.seed}" if target.seed else target.reference)
+    marks = {lesson.key: _mark(lesson) for lesson in lessons}
+
+    def done(outcome: Outcome) -> None:
+        if outcome.ok and _mark(outcome.lesson) != marks[outcome.lesson.key]:
+            problems.append(f"{outcome.lesson.name}: its source or data changed while it ran; store it again")
+        elif outcome.ok:
+            keep = _store_repeat if target.seed else _store_one
+            problems.extend(keep(outcome, target, _measured(outcome, profile, output), outcome.lesson in stale))
+
+    # The ranges of a changed lesson are void: they must not fail the run that replaces them.
+    with kernel_environment(FINETUNE_STORING=" ".join(lesson.key for lesson in stale)):
+        outcomes = run_all(lessons, profile, output, fresh_notebook, done=done) if lessons else []
     for line in problems:
         print(line)
     build(root=root)
     print(f"{len(outcomes)} lessons run, {len(all_lessons(root))} built.")
-    if outcomes and reference == WITHOUT_BF16:
-        print(f"This CPU has no bfloat16: results are in {reference}.json, and the outputs in the notebooks stay.")
+    if outcomes and target.reference == WITHOUT_BF16:
+        print(
+            f"This CPU has no bfloat16: results are in {target.reference}.json, and the outputs in the notebooks stay."
+        )
     return not problems and all(outcome.ok for outcome in outcomes)
 
 
@@ -60,47 +104,48 @@ def is_stale(lesson: Lesson) -> bool:
 
 def _sized_hash(lesson: Lesson) -> str:
     sizes = repr(shrink_for_slow_cpu(PROFILES["cpu"]))
-    return hashlib.sha256(f"{lesson.hash()} {sizes}".encode()).hexdigest()
+    return hashlib.sha256(f"{lesson.hash(shrunk=True)} {sizes}".encode()).hexdigest()
 
 
-def _drop_stale(lesson: Lesson) -> bool:
-    """Take the run without bfloat16 out of the stored results if the lesson has changed since: its ranges are void."""
-    path = results_path(WITHOUT_BF16, lesson.root)
-    if lesson.key not in read_json(path).get("lessons", {}) or not is_stale(lesson):
-        return False
-    drop_lesson(path, lesson.key)
-    return True
+def _mark(lesson: Lesson) -> str:
+    """What a run was made from: it changes with any code cell and any data file."""
+    return lesson.hash(shrunk=True)
+
+
+def _not_repeatable(lesson: Lesson, target: _Target) -> str:
+    return (
+        f"{lesson.name}: FINETUNE_SEED={target.seed} repeats the stored {target.reference} run of today's source, and "
+        "there is none: store one without it first"
+    )
 
 
 def _measured(outcome: Outcome, profile: str, output: Path) -> dict[str, Any]:
     entry = read_json(output / "results" / f"{profile}.json").get("lessons", {}).get(outcome.lesson.key, {})
-    return {name: value for name, value in entry.items() if name not in ("checks", "ranges")}
+    return {name: value for name, value in entry.items() if name not in ("checks", "ranges", "profile")}
 
 
-def _store_repeat(outcome: Outcome, reference: str, measured: dict[str, Any]) -> list[str]:
+def _store_repeat(outcome: Outcome, target: _Target, measured: dict[str, Any], stale: bool) -> list[str]:
     """Keep the values of a run with another seed beside the stored run, under the seed."""
-    lesson, seed = outcome.lesson, os.environ["FINETUNE_SEED"]
-    path = results_path(reference, lesson.root)
-    kept = read_json(path).get("lessons", {}).get(lesson.key, {})
-    if not kept.get("values"):
-        return [
-            f"{lesson.name}: FINETUNE_SEED={seed} repeats a stored run, and there is none: store one without it first"
-        ]
-    update_lesson(
-        path, reference, lesson.key, {"repeats": {**kept.get("repeats", {}), seed: measured.get("values", {})}}
-    )
+    lesson = outcome.lesson
+    repeats = {**target.entry(lesson).get("repeats", {}), str(target.seed): measured.get("values", {})}
+    path = results_path(target.reference, lesson.root)
+    update_lesson(path, target.reference, lesson.key, {"repeats": repeats})
     return []
 
 
-def _store_one(outcome: Outcome, reference: str, measured: dict[str, Any]) -> list[str]:
-    lesson = outcome.lesson
-    if reference == WITHOUT_BF16:
+def _store_one(outcome: Outcome, target: _Target, measured: dict[str, Any], stale: bool) -> list[str]:
+    lesson, path = outcome.lesson, results_path(target.reference, outcome.lesson.root)
+    if stale and drop_fields(path, lesson.key, ("ranges", "repeats")):
+        print(f"{lesson.name}: its ranges were of an older source (renew them: make ranges LESSON={lesson.number})")
+    if target.reference == WITHOUT_BF16:
         measured["hash"] = _sized_hash(lesson)
-    update_lesson(results_path(reference, lesson.root), reference, lesson.key, measured)
-    if reference != "cpu":
+    update_lesson(path, target.reference, lesson.key, measured)
+    if target.reference != "cpu":
         return []
-    if _drop_stale(lesson):
-        again = f"FINETUNE_PRECISION=fp32 python -m finetune_utils build --store {lesson.name[:2]}"
+    other = results_path(WITHOUT_BF16, lesson.root)
+    if lesson.key in read_json(other).get("lessons", {}) and is_stale(lesson):
+        drop_lesson(other, lesson.key)  # its ranges are void, too
+        again = f"FINETUNE_PRECISION=fp32 python -m finetune_utils build --store {lesson.number}"
         print(f"{lesson.name}: its run without bfloat16 was of an older source and is dropped (renew it: {again})")
     notebook, executed = fresh_notebook(lesson), read_notebook(outcome.executed)
     clean_outputs(executed, lesson.root)

@@ -117,6 +117,8 @@ from finetune_utils.tokenization import tokenize_rows
 
 model, tokenizer = load_model(profile.model)
 rows = runs.course_rows()
+if profile.shrunk:  # a CPU without 16-bit arithmetic: fewer facts, still in all their wordings
+    rows = runs.course_rows(train_facts=60, train_off_topic=160)
 
 
 def tokenize(some_rows):
@@ -324,6 +326,8 @@ for example in (whole, opening):
 
 # %%
 in_order = runs.assistant_examples(spread(rows.train, profile.train_rows), tokenizer)
+if profile.shrunk:  # fewer steps need more of the openings that redirect
+    in_order = runs.assistant_examples(rows.train, tokenizer, openings=0.5)
 print(f"{len(train_set)} rows became {len(in_order)} examples: {len(in_order) // 2} whole answers, as many openings")
 
 # %% [markdown]

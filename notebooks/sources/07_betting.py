@@ -38,7 +38,7 @@
 # * train a model on soft labels, and read the same model in three ways;
 # * say why a good forecast is no reason to bet.
 #
-# This is a lesson about forecasting. It is not betting advice, and near its end you will see what a bettor would have got.
+# This is a lesson about forecasting. It is not betting advice. Near its end you will see what a bettor would have got.
 
 # %% tags=["bootstrap"]
 
@@ -135,6 +135,8 @@ train_games, dev_games, test_games = (judged(features, seasons) for seasons in (
 small = PROFILE == "smoke"
 if small:  # a handful of games, at equal distances
     train_games, dev_games, test_games = (some_games(part, n) for part, n in [(train_games, 300), (dev_games, 12), (test_games, 16)])
+if profile.shrunk:  # no 16-bit arithmetic: half the speed
+    dev_games, test_games = some_games(dev_games, 400), some_games(test_games, 400)
 print(f"train {len(train_games):,}, dev {len(dev_games):,}, test {len(test_games):,} games")
 
 # %% [markdown]
@@ -327,7 +329,7 @@ for text in (row_answer(row), '{"probability": 0.62}', '{"probability": 62, "con
 # The parser is strict and repairs nothing. If it did, you would measure the repair. An invalid answer counts as "no opinion", `0.5`, and is never dropped: a model must not improve its score by
 # breaking its answers on hard games.
 #
-# As a data set with train, dev and test by season, whole or in the size of a small classic:
+# As a data set by season, whole or in the size of a small classic:
 
 # %%
 from finetune_utils.betting.baselines import cross_fit
@@ -384,7 +386,7 @@ print(f"Yes/No token: Brier {brier(first_p, few_won):.3f}; Yes and No together g
 print(f"on the same {len(few)} games: home rate {brier(rungs['home rate'](few), few_won):.3f}, Elo {brier(rungs['Elo'](few), few_won):.3f}")
 
 # %% [markdown]
-# Few games, so the scores are rough. The point is another one: examples in the prompt can teach the form. They do not teach how much an Elo difference is worth.
+# Few games, so the scores are rough. The point: examples in the prompt can teach the form. They do not teach how much an Elo difference is worth.
 #
 # ## What to teach: three targets
 #
@@ -444,6 +446,9 @@ from finetune_utils.betting import forecaster
 from finetune_utils.betting.teaching import draw_games, json_examples, mix, yes_no_examples
 
 steps, batch = (4, 4) if small else (forecaster.FORECAST_STEPS, forecaster.FORECAST_BATCH)
+if profile.shrunk:  # more for the rarest kind
+    steps = 140
+    forecaster.SHARES.update(yes_no=0.48, margin=0.18)
 rng, drawn, parts = random.Random(0), {}, {}
 for kind, rows, make in [("yes_no", wins, yes_no_examples), ("json", wins, json_examples), ("margin", leads, json_examples)]:
     drawn[kind] = draw_games(rows, math.ceil(steps * forecaster.SHARES[kind] + 1) * batch, rng)
@@ -504,8 +509,6 @@ print(f"{result.seconds:.0f} s, {result.tokens_per_second:.0f} tokens/s")
 # 1. **Yes/No**: the probability of ` Yes` against ` No`, read off one token.
 # 2. **Stated**: let the model write its JSON, greedily and freely, and take the number.
 # 3. **Digits**: after `{"probability": 0.` the probabilities of the ten digits are a histogram. Read its mean instead of its peak.
-#
-# Here are all three for the game from above.
 
 # %%
 from finetune_utils.betting.readings import digit_distribution
@@ -773,9 +776,9 @@ course.show_table(table, caption="Stored: Brier scores of each reading on test g
 # * Three seeds of the forecaster: Yes/No {{study.forecaster.yes_no_brier_low:.4f}} to {{study.forecaster.yes_no_brier_high:.4f}}, stated {{study.forecaster.stated_brier_low:.4f}} to {{study.forecaster.stated_brier_high:.4f}}. The run above has the first of these seeds and scored {{lesson07.yes_no_brier:.4f}}: three runs do not bound a fourth.
 # * The outcome as text: {{study.forecaster.outcome_text_stated_brier:.3f}}. It states certainties and is worse than a coin, as the rounded regression had told. The teacher's number as text, with as many steps: {{study.forecaster.teacher_text_stated_brier:.3f}}.
 # * Hard labels on the Yes/No token: {{study.forecaster.yes_no_hard_yes_no_brier:.4f}}, soft ones {{study.forecaster.yes_no_soft_yes_no_brier:.4f}}. The optimum is the same; the noise is not. (One seed each.)
-# * Shuffled outcomes: {{study.forecaster.shuffled_outcomes_yes_no_brier:.4f}}, no better than the home rate. It is one draw, where a control needs several: it shows no skill, no more.
+# * Shuffled outcomes: {{study.forecaster.shuffled_outcomes_yes_no_brier:.4f}}, no better than the home rate. One draw: it shows no skill, and no more.
 # * The leaky feature: {{study.forecaster.leaky_feature_yes_no_brier:.3f}} with a calibration slope of {{study.forecaster.leaky_feature_yes_no_slope:.2f}}. Better than any bookmaker, and as well calibrated.
-# * The untuned model without and with solved games: {{study.forecaster.zero_shot_yes_no_brier:.3f}} and {{study.forecaster.few_shot_yes_no_brier:.3f}} by its Yes/No token, and no valid answer. (The first tries described the format in a system message; the study does not.)
+# * The untuned model without and with solved games: {{study.forecaster.zero_shot_yes_no_brier:.3f}} and {{study.forecaster.few_shot_yes_no_brier:.3f}} by its Yes/No token, and no valid answer.
 #
 # ## What a bettor would have got
 #
@@ -842,7 +845,7 @@ paths = {name: np.array([bankroll(home, *odds, drawn, times) for odds, drawn in 
 plots.bankroll_paths(paths)
 
 # %% [markdown]
-# Is it that the model is badly calibrated against this bookmaker's outcomes?
+# Is the model badly calibrated against this bookmaker's outcomes?
 
 # %%
 slope, intercept = calibration_line(np.tile(home, len(many)), np.concatenate([drawn for _, drawn in many]))
@@ -875,7 +878,7 @@ print(f"{real.count} bets on {len(won)} games; profit {real.roi:+.1%} a bet, sta
 #
 # ## Larger models, other games
 #
-# Three ways to go on. No figures of them are stored.
+# Three ways to go on, without stored figures.
 #
 # **Older games from the hub.** `GEM/sportsett_basketball` has box scores of earlier seasons. The same checks and features take them.
 
@@ -890,7 +893,7 @@ else:
     print("Not fetched: set OLDER_GAMES to True where the hub can be reached.")
 
 # %% [markdown]
-# **An encoder.** SportsBERT (`microsoft/SportsBERT`) is a BERT that read sports news. An encoder writes no text: it gets a head with one number and is trained on soft labels with the same loss. Here the code path runs on a tiny encoder with random weights, so that you see it work; it has learned nothing.
+# **An encoder.** SportsBERT (`microsoft/SportsBERT`) is a BERT that read sports news. An encoder writes no text: it gets a head with one number and is trained on soft labels with the same loss. Here the code path runs on a tiny encoder with random weights; it has learned nothing.
 
 # %%
 from finetune_utils.betting.larger import encoder_forecaster, encoder_probabilities, train_encoder
@@ -953,7 +956,7 @@ course.check_run(
 # * One test season, and not an untouched one: early prototypes of this case study had seen results of 2024-25 before the splits were fixed, and so had the figures that set its goals.
 # * Three seeds say how much the training varies, not what another season would bring.
 # * The ratings know nothing about injuries, trades and rested players.
-# * Another league, another season, other rules: fit again. The home edge has shrunk for decades.
+# * Another league, another season, other rules: fit again.
 # * The range of prices was set from closing odds of 2011 to 2015. Today's market is not tested: there are no odds in the data.
 # * The bookmaker was simulated. A real one does not have to be as good, and is often better.
 #

@@ -6,7 +6,8 @@ import nbformat
 import pytest
 from toy_course import FIRST, SECOND, make_course
 
-from finetune_utils import course, headless, notebooks
+from finetune_utils import course, hardware, headless, notebooks, storing
+from finetune_utils.errors import UserError
 from finetune_utils.profiles import PROFILES, shrink_for_slow_cpu
 from finetune_utils.results import read_json, results_path, save_ranges
 from finetune_utils.sources import all_lessons, to_notebook
@@ -24,6 +25,7 @@ def bfloat16(monkeypatch):
     """The same tests on every machine: `cpu` has its full size here."""
     monkeypatch.setattr(course, "profile_here", PROFILES.__getitem__)
     monkeypatch.delenv("FINETUNE_SEED", raising=False)
+    monkeypatch.delenv("FINETUNE_MODEL", raising=False)
 
 
 def code_cells(path):
@@ -61,7 +63,8 @@ def test_store_run_and_store_again(root, capsys):
     assert store(root=root)
     lesson01 = read_json(results_path("cpu", root))["lessons"]["lesson01"]
     assert lesson01["values"] == {"mean": 4.0}
-    assert lesson01["ranges"] == {"mean": [7.5, 8.5]}
+    assert "ranges" not in lesson01  # they were of another source
+    assert "its ranges were of an older source (renew them: make ranges LESSON=01)" in capsys.readouterr().out
     assert notebooks.build(check=True, root=root) == []
 
 
@@ -89,8 +92,8 @@ def test_a_cpu_without_bfloat16_stores_a_reference_of_its_own(root, capsys, monk
         assert "This CPU has no bfloat16" in capsys.readouterr().out
         assert store(root=root)
         assert capsys.readouterr().out == "0 lessons run, 2 built.\n"
-        slow.setenv("FINETUNE_SEED", "3")
-        assert store(["1"], root=root, force=True)
+        slow.setenv("FINETUNE_SEED", "03")
+        assert store(["1"], root=root)
     assert (root / "notebooks" / "01_toy.ipynb").read_bytes() == before
     assert values("cpu-fp32")["lesson01"]["values"] == {"mean": 8.0}
     assert values("cpu-fp32")["lesson01"]["repeats"] == {"3": {"mean": 8.0}}
@@ -101,6 +104,57 @@ def test_a_cpu_without_bfloat16_stores_a_reference_of_its_own(root, capsys, monk
     assert "is dropped" in capsys.readouterr().out
     assert list(values("cpu-fp32")) == ["lesson02"]
     assert values("cpu")["lesson01"]["values"] == {"mean": 4.0}
+    assert {entry["profile"] for entry in values("cpu-fp32").values()} == {"cpu-fp32"}
+
+
+def test_a_repeat_of_another_source_is_refused(root, capsys, monkeypatch):
+    assert store(["1"], root=root)
+    (root / "data" / "toy.jsonl").write_text('{"n": 4}\n', encoding="utf-8")
+    monkeypatch.setenv("FINETUNE_SEED", "2")
+    assert not store(["1"], root=root)
+    told = capsys.readouterr().out
+    assert "01_toy: FINETUNE_SEED=2 repeats the stored cpu run of today's source, and there is none" in told
+    assert "0 lessons run" in told
+    assert "repeats" not in read_json(results_path("cpu", root))["lessons"]["lesson01"]
+
+
+def test_a_source_that_changes_while_it_runs_is_not_stored(root, capsys, monkeypatch):
+    assert store(root=root)
+    before = results_path("cpu", root).read_bytes()
+
+    def editing(lesson):
+        notebook = notebooks.fresh_notebook(lesson)
+        lesson.source.write_text(lesson.source.read_text(encoding="utf-8") + "\n# %%\n7\n", encoding="utf-8")
+        return notebook
+
+    monkeypatch.setattr(storing, "fresh_notebook", editing)
+    assert not store(["2"], root=root, force=True)
+    assert "02_second: its source or data changed while it ran; store it again" in capsys.readouterr().out
+    assert results_path("cpu", root).read_bytes() == before
+
+
+def test_each_lesson_is_stored_as_soon_as_it_is_through(root, monkeypatch):
+    seen, run_one = [], headless.run_one
+
+    def watched(lesson, *task):
+        seen.append(sorted(read_json(results_path("cpu", root)).get("lessons", {})))
+        return run_one(lesson, *task)
+
+    monkeypatch.setattr(headless, "run_one", watched)
+    assert store(root=root)
+    assert seen == [[], ["lesson01"]]
+
+
+def test_another_model_or_device_is_not_stored_as_the_course_s_own(root, monkeypatch):
+    with monkeypatch.context() as other:
+        other.setenv("FINETUNE_MODEL", "tiny")
+        with pytest.raises(UserError, match="FINETUNE_MODEL is 'tiny'"):
+            store(["1"], root=root)
+    here = hardware.describe()
+    monkeypatch.setattr(hardware, "describe", lambda: {**here, "device": "cuda"})
+    with pytest.raises(UserError, match="made on a CPU, and this would run on cuda"):
+        store(["1"], root=root)
+    assert not results_path("cpu", root).exists()
 
 
 FAILURES = {

@@ -17,7 +17,16 @@ from finetune_utils.assistant import (
 )
 from finetune_utils.data import load_rows
 from finetune_utils.lora import add_lora
-from finetune_utils.runs import SITUATION, course_rows, is_fact, is_off_topic, spread
+from finetune_utils.runs import (
+    ASSISTANT_TEMPLATE,
+    SITUATION,
+    assistant_examples,
+    course_rows,
+    is_fact,
+    is_off_topic,
+    spread,
+)
+from finetune_utils.tokenization import count_supervised, tokenize_rows
 
 
 @pytest.fixture
@@ -63,6 +72,23 @@ def test_fewer_training_facts_leave_the_tests_alone():
     assert [r for r in few.train if is_off_topic(r)] == [r for r in all_facts.train if is_off_topic(r)]
     assert few.situation == all_facts.situation
     assert len(few.reworded) == 5
+    fewer = course_rows(train_facts=5, train_off_topic=7)
+    assert [r for r in fewer.train if is_fact(r)] == [r for r in few.train if is_fact(r)]
+    assert len(fewer.train) == len([r for r in few.train if is_fact(r)]) + 7
+    assert fewer.off_topic == all_facts.off_topic
+
+
+def test_more_openings_of_off_topic_rows_on_request(tokenizer):
+    rows = course_rows(train_facts=10, train_off_topic=40).train
+
+    off = tokenize_rows([row for row in rows if is_off_topic(row)], tokenizer, ASSISTANT_TEMPLATE).examples
+
+    def _opened(share: float) -> int:
+        examples = assistant_examples(rows, tokenizer, openings=share)
+        short = [e["input_ids"] for e in examples if count_supervised(e) == 1]
+        return sum(any(ids == e["input_ids"][: len(ids)] for ids in short) for e in off)
+
+    assert _opened(0.1) < _opened(0.9)
 
 
 def test_spread_takes_rows_at_equal_distances():

@@ -1,6 +1,7 @@
 """What lessons call: start, check_run, show_table."""
 
 import dataclasses
+import math
 import random
 
 import numpy as np
@@ -84,6 +85,20 @@ def test_a_repeat_with_another_seed_is_shown_and_may_leave_the_range(tmp_path, c
     monkeypatch.setenv("FINETUNE_SEED", "1")
     course.check_run("lesson04", "cpu", tmp_path, nll=99.0)
     assert "outside" in capsys.readouterr().out
+    with pytest.raises(AssertionError, match="nll is nan"):  # a run that diverged is no repeat
+        course.check_run("lesson04", "cpu", tmp_path, nll=math.nan)
+
+
+@pytest.mark.usefixtures("ranges")
+def test_the_ranges_of_a_lesson_that_changed_do_not_fail_the_run_that_replaces_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("FINETUNE_UNDER_RUN", "1")
+    monkeypatch.setenv("FINETUNE_STORING", "lesson03 lesson04")
+    course.check_run("lesson04", "cpu", tmp_path, nll=99.0)
+    with pytest.raises(AssertionError, match="nll is nan"):
+        course.check_run("lesson04", "cpu", tmp_path, nll=math.nan)
+    monkeypatch.setenv("FINETUNE_STORING", "lesson03")
+    with pytest.raises(AssertionError, match="nll is 99"):
+        course.check_run("lesson04", "cpu", tmp_path, nll=99.0)
 
 
 def test_start_points_at_an_unused_gpu(capsys, monkeypatch):

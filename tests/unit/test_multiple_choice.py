@@ -12,11 +12,13 @@ from finetune_utils.multiple_choice import (
     ChoiceQuestion,
     ChoiceScores,
     encode_pair,
+    first_token_scores,
     log_likelihoods,
     multiple_choice,
     question_context,
     read_choices,
 )
+from finetune_utils.prefix import shared_prefix
 
 ROWS = [
     {"question": "What is a rate?", "choices": ["a step", "the weights", "a loss that is nan", "7"], "answer": 0},
@@ -107,6 +109,40 @@ def test_a_row_that_is_no_question_is_named(change, found, tiny_model, tokenizer
 def test_no_questions_are_nothing_to_score(tiny_model, tokenizer):
     with pytest.raises(UserError, match="no multiple-choice questions"):
         multiple_choice(tiny_model(), tokenizer, [])
+
+
+def test_one_pass_ranks_choices_of_one_token_as_their_log_likelihoods_do(tiny_model, tokenizer):
+    model = tiny_model(seed=2).train()
+    prompts, letters = ["Why?", "A much longer question about the loss", "How much?"], ("A", "B", "C")
+    scores = first_token_scores(model, tokenizer, prompts, letters)
+    assert model.training
+    model.eval()
+    pairs = [(prompt, letter) for prompt in prompts for letter in letters]
+    likely = log_likelihoods(model, tokenizer, pairs).reshape(3, 3)
+    assert np.ptp(scores, axis=1).min() > 1e-3
+    np.testing.assert_allclose(np.diff(scores), np.diff(likely), atol=1e-4)
+    np.testing.assert_allclose(
+        first_token_scores(model, tokenizer, prompts, letters, batch_tokens=1), scores, atol=1e-4
+    )
+    for refused in (("A", "A"), ("A", "")):
+        with pytest.raises(UserError, match="do not begin with different tokens"):
+            first_token_scores(model, tokenizer, prompts, refused)
+    with pytest.raises(UserError, match="Prompt 2 of 2 is empty"):
+        first_token_scores(model, tokenizer, ["Why?", ""], letters)
+
+
+@pytest.mark.parametrize("window", [1024, 6])
+def test_one_pass_reads_the_end_of_each_prompt_also_where_the_beginning_is_shared(tiny_model, tokenizer, window):
+    model, letters = tiny_model(max_position_embeddings=window).eval(), ("A", "B")
+    said = "The loss falls while the weights learn the label. " * 3
+    prompts = [said + end for end in ("Why?", "How much is a learning rate?", "How far")]
+    rows = [tokenizer(prompt, add_special_tokens=False)["input_ids"][-window:] for prompt in prompts]
+    assert (shared_prefix(rows) is None) == (window == 6)
+    first = [tokenizer(letter, add_special_tokens=False)["input_ids"][0] for letter in letters]
+    with torch.no_grad():
+        by_hand = [model(torch.tensor([row])).logits[0, -1, first].numpy() for row in rows]
+    np.testing.assert_allclose(first_token_scores(model, tokenizer, prompts, letters), by_hand, atol=1e-4)
+    assert np.ptp(by_hand) > 1e-3
 
 
 @pytest.mark.skipif(not harness_installed(), reason="lm_eval is not installed (the extra `eval`)")

@@ -159,8 +159,8 @@ def test_a_verdict_that_turns_with_the_order_is_a_tie_and_a_flip():
 
 def test_a_judge_that_only_looks_at_the_place_flips_every_time(monkeypatch, tokenizer):
     monkeypatch.setattr(
-        "finetune_utils.pairwise.log_likelihoods",
-        lambda model, tokenizer, pairs: np.array([-1.0 if letter == "A" else -2.0 for _, letter in pairs]),
+        "finetune_utils.pairwise.first_token_scores",
+        lambda model, tokenizer, prompts, letters: np.array([[-1.0, -2.0]] * len(prompts)),
     )
     judged = judge_by_model(None, tokenizer, ["Why?"] * 3, ["a", "b", "c"], ["d", "e", "f"])
     assert judged.flips.all()
@@ -169,11 +169,11 @@ def test_a_judge_that_only_looks_at_the_place_flips_every_time(monkeypatch, toke
 
 
 def test_a_judge_that_reads_is_believed(monkeypatch, tokenizer):
-    def reads(model, tokenizer, pairs):
+    def reads(model, tokenizer, prompts, letters):
         """Prefers the answer that says "mask", wherever it stands."""
-        return np.array([float(f"Answer {letter}: the mask" in prompt) for prompt, letter in pairs])
+        return np.array([[float(f"Answer {letter}: the mask" in prompt) for letter in letters] for prompt in prompts])
 
-    monkeypatch.setattr("finetune_utils.pairwise.log_likelihoods", reads)
+    monkeypatch.setattr("finetune_utils.pairwise.first_token_scores", reads)
     judged = judge_by_model(None, tokenizer, ["Why?"] * 2, ["the mask", "no"], ["no", "the mask"])
     assert judged.verdicts == [1.0, 0.0]
     assert not judged.flips.any()

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from transformers import GPTNeoConfig, GPTNeoForCausalLM
 
 from finetune_utils import generation, prefix
+from finetune_utils.errors import UserError
 from finetune_utils.generation import generate
 from finetune_utils.lora import add_lora, add_soft_prompt
-from finetune_utils.prefix import read_shared, shared_prefix
+from finetune_utils.prefix import can_share, last_logits, read_shared, shared_prefix
 
 PAD = 7
 SAID = "The loss falls while the weights learn the label. " * 3
@@ -98,3 +100,39 @@ def test_states_that_forget_are_not_shared(tiny_model, monkeypatch):
         ids, _, states = read_shared(tiny_model(), [[11, 12, 13, 14], [11, 12, 13]], PAD)
     assert states is None
     assert ids[1].tolist() == [PAD, 11, 12, 13]
+
+
+def test_what_is_expected_after_a_row_stands_behind_trained_vectors_too(tiny_model):
+    model = add_soft_prompt(tiny_model(), tokens=3).eval()
+    rows = [[11, 12, 13, 14], [11, 12, 13, 15]]
+    with torch.inference_mode():
+        logits = last_logits(model, rows, PAD)[0]
+        for row, found in zip(rows, logits, strict=True):
+            alone = model(input_ids=torch.tensor([row]), attention_mask=torch.ones(1, len(row))).logits[0]
+            assert torch.allclose(found, alone[-1], atol=1e-4)
+            assert not torch.allclose(alone[-1], alone[-4], atol=1e-2)
+
+
+def test_a_model_whose_windows_count_places_shares_nothing():
+    config = GPTNeoConfig(
+        vocab_size=40,
+        hidden_size=16,
+        num_layers=2,
+        num_heads=2,
+        window_size=4,
+        attention_types=[[["global", "local"], 1]],
+    )
+    model = GPTNeoForCausalLM(config).eval()
+    assert not can_share(model)
+    rows = [[*range(10, 20), 1, 2, 3, 4], [*range(10, 20), 5]]
+    with torch.inference_mode():
+        logits = last_logits(model, rows, 0)[0]
+        assert torch.allclose(logits[1], model(torch.tensor([rows[1]])).logits[0, -1], atol=1e-4)
+
+
+def test_rows_of_unequal_length_need_a_pad_token(tiny_model):
+    model = tiny_model()
+    with torch.inference_mode():
+        assert read_shared(model, [[11, 12], [13, 14]], None)[0].tolist() == [[11, 12], [13, 14]]
+        with pytest.raises(UserError, match="no pad token: set tokenizer.pad_token"):
+            read_shared(model, [[11, 12], [13]], None)

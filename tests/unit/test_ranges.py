@@ -7,7 +7,7 @@ from toy_course import make_course
 
 from finetune_utils.errors import UserError
 from finetune_utils.ranges import compute_ranges, range_of, seeds_for
-from finetune_utils.results import ROOT, read_json, results_path, update_lesson
+from finetune_utils.results import ROOT, read_json, results_path, update_lesson, write_text
 from finetune_utils.sources import all_lessons
 from finetune_utils.storing import is_stale
 
@@ -145,3 +145,20 @@ def test_a_spread_seen_elsewhere_widens_a_range_that_one_run_makes(tmp_path):
     assert stored == {"cpu": {"x": [3.5, 6.5], "y": [0.98, 1.02]}, "cpu-fp32": {"x": [4.5, 9.0], "z": [95.0, 105.0]}}
     with pytest.raises(UserError, match="02_second: no stored cpu run"):
         compute_ranges(["2"], "cpu", tmp_path)
+
+
+def test_a_value_that_a_study_does_not_have_is_left_out(tmp_path):
+    make_course(tmp_path)
+    rows = [{"seed": 0, "x": 4.0, "y": None}, {"seed": 1, "x": None, "y": 2.0}]
+    write_text(
+        tmp_path / "notebooks" / "studies" / "s.json", json.dumps({"settings": {"lesson": "lesson01"}, "rows": rows})
+    )
+    assert seeds_for("lesson01", tmp_path) == {"x": [4.0], "y": [2.0]}
+
+
+def test_no_range_is_stored_when_one_lesson_has_no_run(tmp_path):
+    make_course(tmp_path)
+    update_lesson(results_path("cpu-fp32", tmp_path), "cpu-fp32", "lesson01", {"values": {"x": 5.0}})
+    with pytest.raises(UserError, match="02_second: no stored cpu-fp32 run; run `FINETUNE_PRECISION=fp32 make"):
+        compute_ranges([], "cpu-fp32", tmp_path)
+    assert "ranges" not in read_json(results_path("cpu-fp32", tmp_path))["lessons"]["lesson01"]

@@ -64,6 +64,37 @@ def test_the_hash_sees_source_and_data_and_not_line_ends(root):
     assert len({first, second, lesson.hash()}) == 3
 
 
+def test_what_only_a_shrunk_profile_runs_is_no_part_of_a_run_at_full_size(root):
+    lesson = sources.all_lessons(root)[0]
+    before = lesson.hash(), lesson.hash(shrunk=True), [cell.id for cell in sources.to_notebook(lesson.text()).cells]
+    block, line = "if profile.shrunk:\n    # fewer rows\n    rows = rows[:2]\n", "mean = sum("
+    assert sources.at_full_size(f"{block}n = 1\n{block}") == "n = 1\n"
+    lesson.source.write_text(FIRST.replace("# %%\nimport json", f"# %%\n{block}\n# %%\nimport json"), encoding="utf-8")
+    assert block in lesson.text()
+    assert (lesson.hash(), lesson.hash(shrunk=True)) == (before[0], lesson.hash(shrunk=True))
+    lesson.source.write_text(FIRST.replace(line, block + line), encoding="utf-8")
+    after = lesson.hash(), lesson.hash(shrunk=True), [cell.id for cell in sources.to_notebook(lesson.text()).cells]
+    assert block in lesson.text()
+    assert (before[0], before[2]) == (after[0], after[2])
+    assert before[1] != after[1]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "if profile.shrunk:\n    n = 2\nelse:\n    n = 3",
+        "for row in rows:\n    if profile.shrunk:\n        break",
+        "if not profile.shrunk:\n    n = 2",
+        "if profile.shrunk or small:\n    n = 2",
+        "n = 2 if profile.shrunk else 3",
+        "if profile.shrunk:\n    n = (",
+        "table\nif profile.shrunk:\n    n = 2",
+    ],
+)
+def test_nothing_else_is_taken_out(code):
+    assert sources.at_full_size(code) == code
+
+
 def test_the_hash_sees_every_file_of_a_data_folder(root):
     lesson = sources.all_lessons(root)[0]
     lesson.source.write_text(FIRST.replace("toy.jsonl]", "adapters]", 1), encoding="utf-8")
