@@ -35,6 +35,7 @@ class _Target:
         return self.profile == "cpu" and bool(state(lesson))
 
     def entry(self, lesson: Lesson) -> dict[str, Any]:
+        """What is stored there for a lesson."""
         return read_json(results_path(self.reference, lesson.root)).get("lessons", {}).get(lesson.key, {})
 
 
@@ -52,16 +53,7 @@ def store(
     Raises:
         UserError: `FINETUNE_MODEL` is set, or `cpu` would run on another device: the numbers would be of something else.
     """
-    from .course import profile_here  # these import PyTorch, which building does without
-    from .hardware import describe, extra_seed
-
-    if model := os.environ.get("FINETUNE_MODEL"):
-        raise UserError(f"FINETUNE_MODEL is {model!r}: stored runs are of the course's own model. Unset it.")
-    if profile == "cpu" and (device := describe()["device"]) != "cpu":
-        raise UserError(
-            f"Stored runs of `cpu` are made on a CPU, and this would run on {device}: hide the device first."
-        )
-    target = _Target(profile, profile_here(profile).reference, extra_seed())
+    target = _target(profile)
     lessons = find_lessons(names, root)
     stale = [lesson for lesson in lessons if target.stale(lesson)]
     problems = []
@@ -72,19 +64,7 @@ def store(
         lessons = [lesson for lesson in lessons if lesson not in stale and target.entry(lesson)]
     elif profile == "cpu" and not force:
         lessons = stale
-    output = root / "build" / "store" / (f"{target.reference}-{target.seed}" if target.seed else target.reference)
-    marks = {lesson.key: _mark(lesson) for lesson in lessons}
-
-    def done(outcome: Outcome) -> None:
-        if outcome.ok and _mark(outcome.lesson) != marks[outcome.lesson.key]:
-            problems.append(f"{outcome.lesson.name}: its source or data changed while it ran; store it again")
-        elif outcome.ok:
-            keep = _store_repeat if target.seed else _store_one
-            problems.extend(keep(outcome, target, _measured(outcome, profile, output), outcome.lesson in stale))
-
-    # The ranges of a changed lesson are void: they must not fail the run that replaces them.
-    with kernel_environment(FINETUNE_STORING=" ".join(lesson.key for lesson in stale)):
-        outcomes = run_all(lessons, profile, output, fresh_notebook, done=done) if lessons else []
+    outcomes = _run_and_keep(lessons, stale, target, root, problems) if lessons else []
     for line in problems:
         print(line)
     build(root=root)
@@ -94,6 +74,41 @@ def store(
             f"This CPU has no bfloat16: results are in {target.reference}.json, and the outputs in the notebooks stay."
         )
     return not problems and all(outcome.ok for outcome in outcomes)
+
+
+def _target(profile: str) -> _Target:
+    from .course import profile_here  # these import PyTorch, which building does without
+    from .hardware import describe, extra_seed
+
+    if model := os.environ.get("FINETUNE_MODEL"):
+        raise UserError(f"FINETUNE_MODEL is {model!r}: stored runs are of the course's own model. Unset it.")
+    if profile == "cpu" and (device := describe()["device"]) != "cpu":
+        raise UserError(
+            f"Stored runs of `cpu` are made on a CPU, and this would run on {device}: hide the device first."
+        )
+    return _Target(profile, profile_here(profile).reference, extra_seed())
+
+
+def _run_and_keep(
+    lessons: list[Lesson], stale: list[Lesson], target: _Target, root: Path, problems: list[str]
+) -> list[Outcome]:
+    """Run lessons and store each when it is through; what was not stored is told in `problems`."""
+    name = f"{target.reference}-{target.seed}" if target.seed else target.reference
+    output, marks = root / "build" / "store" / name, {lesson.key: _mark(lesson) for lesson in lessons}
+
+    def keep(outcome: Outcome) -> None:
+        """Store what one lesson gave, unless it failed or is no longer what was run."""
+        lesson = outcome.lesson
+        if outcome.ok and _mark(lesson) != marks[lesson.key]:
+            problems.append(f"{lesson.name}: its source or data changed while it ran; store it again")
+        elif outcome.ok and target.seed:
+            _store_repeat(lesson, target, _measured(outcome, target.profile, output))
+        elif outcome.ok:
+            problems.extend(_store_one(outcome, target, _measured(outcome, target.profile, output), lesson in stale))
+
+    # The ranges of a changed lesson are void: they must not fail the run that replaces them.
+    with kernel_environment(FINETUNE_STORING=" ".join(lesson.key for lesson in stale)):
+        return run_all(lessons, target.profile, output, fresh_notebook, done=keep)
 
 
 def is_stale(lesson: Lesson) -> bool:
@@ -124,13 +139,11 @@ def _measured(outcome: Outcome, profile: str, output: Path) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if name not in ("checks", "ranges", "profile")}
 
 
-def _store_repeat(outcome: Outcome, target: _Target, measured: dict[str, Any], stale: bool) -> list[str]:
+def _store_repeat(lesson: Lesson, target: _Target, measured: dict[str, Any]) -> None:
     """Keep the values of a run with another seed beside the stored run, under the seed."""
-    lesson = outcome.lesson
     repeats = {**target.entry(lesson).get("repeats", {}), str(target.seed): measured.get("values", {})}
     path = results_path(target.reference, lesson.root)
     update_lesson(path, target.reference, lesson.key, {"repeats": repeats})
-    return []
 
 
 def _store_one(outcome: Outcome, target: _Target, measured: dict[str, Any], stale: bool) -> list[str]:
