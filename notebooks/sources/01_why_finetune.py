@@ -28,7 +28,7 @@
 # %% [markdown]
 # # Lesson 01: Why fine-tune
 #
-# You will put the same questions to the same model in four ways and count what each way changes. After this lesson you can
+# You will ask the same questions in four ways, three prompts and a tuned model, and count what each changes. After this lesson you can
 #
 # * say what a pretrained model does, and read its next-token probabilities;
 # * tell apart what a prompt changes, what fine-tuning changes, and what neither of them changes;
@@ -282,7 +282,7 @@ for way in ways:
 # {{lesson01.wrongly_few_shot:.0%}} and the tuned model {{lesson01.wrongly_tuned:.0%}}.
 #
 # Count both sides: a system that turns back everything would be perfect on the first. Two of the four solved examples are redirects, and the few-shot prompt
-# still rarely turns back. The rule counts the turn, not the sense: "I can tell you about the rain" would pass after it. Read what it made of the examples when it answers good questions: did it take over the rule, or only the tone?
+# still rarely turns back. The rule counts the turn, not the sense: "I can tell you about the rain" would pass after it. Now read three few-shot answers to good questions: did the model take over the task, or only the tone?
 
 # %%
 course.show_table([{"question": row["question"], "few-shot": answers["few-shot"][row["id"]]} for row in unseen[:3]], width=55)
@@ -590,8 +590,8 @@ for name, change in changes.items():
     print(f"{name:44} {break_even(changed['few-shot'], changed['tuned']):12,.0f} requests")
 
 # %% [markdown]
-# Pairs that take twice as long put the break-even off by about as much as half the price does. With the same model for both, only the shorter prompt saves anything; even so it pays in the end. And with fewer pairs it comes nearer than
-# any of these pushes it away: the writing is what costs.
+# Pairs that take twice as long put the break-even off by about as much as half the price does. With the same model for both, only the shorter prompt saves anything; even so it pays in the end. And with `300` pairs a fifth of the
+# requests is enough: the writing is what costs.
 #
 # Token prices are not the only reason. A small model of your own changes four things:
 #
@@ -782,7 +782,7 @@ course.check_run(
 #
 # * A language model gives every token a probability of coming next. Everything else is a text that makes the wanted continuation likely.
 # * A prompt steers one request. Fine-tuning changes the habit: with a system message of two words, the tuned model turned back {{lesson01.redirect_tuned:.0%}} of a few off-topic questions. The few-shot prompt, which states the rule and
-#   shows it, turned back {{lesson01.redirect_few_shot:.0%}}. Of its answers, {{lesson01.format_tuned:.0%}} were in format. (The plain prompt is no fair rival: nobody told it the rules.)
+#   shows it, turned back {{lesson01.redirect_few_shot:.0%}}. Of the tuned model's answers, {{lesson01.format_tuned:.0%}} were in format. (The plain prompt is no fair rival: nobody told it the rules.)
 # * Facts that were never trained stay unknown. For knowledge, look it up, and measure the search: here it found the right note for {{lesson01.notes_found:.0%}} of the questions.
 # * Training pays when the same narrow task is asked very often, or when privacy, latency or steadiness decide.
 #

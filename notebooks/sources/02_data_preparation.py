@@ -196,8 +196,8 @@ print(f"{len(prompts)} prompts, {with_input} with input and {len(prompts) - with
 print(prompts[2] + instructions[2]["output"])
 
 # %% [markdown]
-# Whatever template you train with, ask with the same one later. SmolLM2 has a template of its own for chats, and the rest of
-# the course uses that one. The Alpaca template is for models that have none.
+# Whatever template you train with, ask with the same one later. SmolLM2 has a template of its own for chats, and the
+# course's assistant uses that one. The Alpaca template is for models that have none.
 #
 # ## JSONL in and out
 #
@@ -545,7 +545,7 @@ print(f"{leaked} of {len(test)} test answers are also training answers")
 
 # %% [markdown]
 # No question is in both parts, and still every test answer was seen in training. **Predict** the share for the course's
-# questions about fine-tuning, split row by row at random.
+# questions about fine-tuning, split row by row at random, or *fact-wise*: a fact's rows stay together.
 
 # %%
 from finetune_utils.data import check_no_overlap, split_by_group
@@ -625,14 +625,14 @@ course.show_table(table, caption="How the course deals out course_qa.jsonl, by f
 check_no_overlap({"train": dealt.train, "dev": dealt.dev, "test": dealt.unseen}, "fact")
 
 # %% [markdown]
-# The new wordings overlap with train on purpose. They test recall, and every table in this course calls them so.
+# The new wordings overlap with train on purpose. They test recall, so tables list them apart from unseen facts.
 #
 # ## Quantity, diversity, quality
 #
 # How many rows do you need? Train on more and more of them and look. In this study every run reads each of its rows once, as you would after
 # collecting them, so more rows also mean more steps. Three further runs hold the number of rows fixed at {{study.learning_curve.same_rows}}:
 #
-# * *diversity*: as many rows, but every one about another fact;
+# * *diversity*: as many rows, one wording of each fact (the curve has four);
 # * *quality*, stamped: the same questions, but every answer is "... is an important part of fine-tuning. It helps the model to learn better.";
 # * *quality*, swapped: the same rows, but every fact has the good answer of another fact.
 #
@@ -645,7 +645,7 @@ labels = ("one wording a fact", "stamped answers", "swapped answers")
 plots.learning_curve(points, dict(zip(labels, curve["rows"][len(points):], strict=True)))
 
 # %% [markdown]
-# These rows are stored too; `make study NAME=learning_curve` makes them again. Bars are 95 % intervals over facts. Lower is better.
+# These rows are stored too; `make study NAME=learning_curve` makes them again. Bars are 95 % intervals over facts, the dashed line is the curve at `100` rows. Lower is better.
 #
 # * **Quantity.** With {{study.learning_curve.smallest_rows}} rows, NLL on unseen facts changed by {{study.learning_curve.smallest_unseen_change:+.2f}} nats
 #   per token, with {{study.learning_curve.largest_rows}} rows by {{study.learning_curve.largest_unseen_change:+.2f}}. Ask of every doubling what it bought, and what it would cost you to write the rows.
@@ -656,7 +656,7 @@ plots.learning_curve(points, dict(zip(labels, curve["rows"][len(points):], stric
 # * **Quality, stamped.** The same questions with empty answers gave {{study.learning_curve.stamped_unseen_change:+.2f}} on unseen facts and {{study.learning_curve.stamped_reworded_change:+.2f}} on recall.
 # * **Quality, swapped.** Good sentences under the wrong questions gave {{study.learning_curve.swapped_unseen_change:+.2f}} and {{study.learning_curve.swapped_reworded_change:+.2f}}. On recall that differs
 #   from the curve by {{study.learning_curve.swapped_reworded_vs:+.2f}} ({{study.learning_curve.swapped_reworded_vs_low:+.2f}} to {{study.learning_curve.swapped_reworded_vs_high:+.2f}}), although every single answer was wrong. On unseen facts it was worse than the curve by
-#   {{study.learning_curve.swapped_unseen_vs:+.3f}} ({{study.learning_curve.swapped_unseen_vs_low:+.3f}} to {{study.learning_curve.swapped_unseen_vs_high:+.3f}}): visible, and no larger than what diversity gained.
+#   {{study.learning_curve.swapped_unseen_vs:+.3f}} ({{study.learning_curve.swapped_unseen_vs_low:+.3f}} to {{study.learning_curve.swapped_unseen_vs_high:+.3f}}): visible, and about as large as what diversity gained.
 #
 # Think about the last point. NLL asks how well the model predicts the right sentence, word by word. A run that has read the sentence predicts it well, wherever it stood. So a
 # good score on recall does not say that your rows are right. Only reading them does.
@@ -733,7 +733,7 @@ course.check_run(
 # ## What you learned
 #
 # * Rows of every shape become one schema, and a template makes them text. A faulty row is refused with its line.
-# * Templates stamp out sameness: {{lesson02.distinct_stamped:.0%}} distinct bigrams against {{lesson02.distinct_written:.0%}}.
+# * Templates make rows alike: {{lesson02.distinct_stamped:.0%}} distinct bigrams against {{lesson02.distinct_written:.0%}}.
 # * Patterns find some personal data. Permission is a separate question, and it comes first.
 # * Split by what you want the model to generalize to. A row-wise split gave a photocopier {{lesson02.lookup_row:.0%}}.
 # * More rows, more varied rows and right rows are three different things. A score on recall can miss that rows are wrong; a reader does not.

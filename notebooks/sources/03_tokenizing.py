@@ -588,7 +588,7 @@ junk_gap = abs(ignored - by_hand)
 print(f"without {by_hand:.5f}, ignored {ignored:.5f}, counted {counted:.5f} nats per token")
 
 # %% [markdown]
-# Ignored means not *scored*. It does not mean not *read*: the attention mask does that. Swap the question for one
+# Ignored means not *scored*. It does not mean not *read*: hiding a token is the attention mask's job. Swap the question for one
 # from another row, still masked, and the loss of the very same answer changes:
 
 # %%

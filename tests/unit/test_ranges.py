@@ -147,6 +147,16 @@ def test_a_spread_seen_elsewhere_widens_a_range_that_one_run_makes(tmp_path):
         compute_ranges(["2"], "cpu", tmp_path)
 
 
+def test_without_bfloat16_the_memory_estimate_may_be_off_by_what_the_lessons_promise(tmp_path):
+    make_course(tmp_path)
+    for profile in ("cpu", "cpu-fp32"):
+        update_lesson(results_path(profile, tmp_path), profile, "lesson01", {"values": {"memory_error": -0.18}})
+        compute_ranges(["1"], profile, tmp_path)
+    ranges = [read_json(results_path(name, tmp_path))["lessons"]["lesson01"]["ranges"] for name in ("cpu", "cpu-fp32")]
+    assert ranges[0]["memory_error"] == pytest.approx([-0.19, -0.17])
+    assert ranges[1]["memory_error"] == [-0.25, 0.25]
+
+
 def test_a_value_that_a_study_does_not_have_is_left_out(tmp_path):
     make_course(tmp_path)
     rows = [{"seed": 0, "x": 4.0, "y": None}, {"seed": 1, "x": None, "y": 2.0}]

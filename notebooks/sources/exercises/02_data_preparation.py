@@ -169,7 +169,7 @@ print("A good pair. Read it once more: would you be content if a model answered 
 # %% [markdown]
 # ## 02.5 Find stamped rows (harder, 15 minutes)
 #
-# Write `opening_share(texts, words)`: the share of texts that begin with the most frequent opening of so many words. Letter case does not
+# Write `opening_share(texts, words)`: the share of texts that begin with the most frequent opening of length `words`. Letter case does not
 # matter. Texts with fewer words than that count as texts, but have no opening.
 #
 # Example: for `"What is X?"`, `"what is Y?"`, `"Why?"`, `"How does Z work?"` and two words, it is one half.
