@@ -1,4 +1,4 @@
-"""The same LoRA arithmetic in fewer passes over memory, for training on a CPU in bfloat16.
+"""The same LoRA arithmetic in fewer passes over memory, for training on a CPU.
 
 peft computes an adapted layer in eight steps, several of which copy or convert the whole activation. On a CPU those
 passes cost as much as the products themselves. Here the layer is one autograd step: two products added into the output
@@ -44,14 +44,14 @@ class _LoraLinear(torch.autograd.Function):
 
 
 def _can_be_quick(layer: Any) -> bool:
-    """Only the plain case: one active adapter, no dropout, no bias, no variant, weights in bfloat16 on the CPU."""
+    """Only the plain case: one active adapter, no dropout, no bias, no variant, bfloat16 or float32 on the CPU."""
     if len(layer.active_adapters) != 1 or layer.merged or layer.disable_adapters:
         return False
     name, base = layer.active_adapters[0], layer.base_layer
     return (
         type(base) is torch.nn.Linear
         and base.bias is None
-        and base.weight.dtype == torch.bfloat16
+        and base.weight.dtype in (torch.bfloat16, torch.float32)
         and base.weight.device.type == "cpu"
         and isinstance(layer.lora_dropout[name], torch.nn.Identity)
         and layer.lora_B[name].bias is None
@@ -60,6 +60,8 @@ def _can_be_quick(layer: Any) -> bool:
 
 
 def _forward(layer: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    if layer.base_layer.weight.dtype == torch.float32 and torch.is_autocast_enabled("cpu"):
+        return type(layer).forward(layer, x, *args, **kwargs)  # the 16 bits that the caller asked for
     name = layer.active_adapters[0]
     weights = layer.base_layer.weight, layer.lora_A[name].weight, layer.lora_B[name].weight
     with torch.autocast("cpu", enabled=False):

@@ -71,7 +71,8 @@ def test_in_float32_the_step_is_exact_in_every_gradient():
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_whole_run_reaches_the_losses_it_reaches_with_peft(tiny_model, tokenizer, monkeypatch):
+@pytest.mark.parametrize(("precision", "near"), [(BF16, 0.01), (FP32, 1e-4)])
+def test_a_whole_run_reaches_the_losses_it_reaches_with_peft(tiny_model, tokenizer, monkeypatch, precision, near):
     rows = [
         {"text": text} for text in ("The loss is nan.", "What is a learning rate?", "one step", "lower the weights")
     ]
@@ -86,11 +87,11 @@ def test_a_whole_run_reaches_the_losses_it_reaches_with_peft(tiny_model, tokeniz
             yield count
 
     monkeypatch.setattr(training, "quick_lora", counted)
-    quick = train(adapted(tiny_model()), tokenizer, examples, settings, precision=BF16).losses
+    quick = train(adapted(tiny_model(), precision), tokenizer, examples, settings, precision=precision).losses
     monkeypatch.setattr(training, "quick_lora", contextlib.nullcontext)
-    usual = train(adapted(tiny_model()), tokenizer, examples, settings, precision=BF16).losses
+    usual = train(adapted(tiny_model(), precision), tokenizer, examples, settings, precision=precision).losses
     assert taken == [LAYERS]
-    assert quick == pytest.approx(usual, rel=0.01)
+    assert quick == pytest.approx(usual, rel=near)
     assert quick[-1] < quick[0]
 
 
@@ -102,13 +103,21 @@ def taken_by(model):
         return count
 
 
-def test_plain_adapters_on_bfloat16_weights_take_it(tiny_model):
-    assert taken_by(adapted(tiny_model())) == LAYERS
+@pytest.mark.parametrize("precision", [BF16, FP32])
+def test_plain_adapters_take_it(tiny_model, precision):
+    assert taken_by(adapted(tiny_model(), precision)) == LAYERS
 
 
-def test_a_model_without_adapter_or_in_float32_does_not(tiny_model):
+def test_a_model_without_adapter_or_with_half_precision_weights_does_not(tiny_model):
     assert taken_by(tiny_model(dtype=torch.bfloat16)) == 0
-    assert taken_by(adapted(tiny_model(), FP32)) == 0
+    assert taken_by(adapted(tiny_model(), Precision(torch.float16, "fp16", "a test"))) == 0
+
+
+def test_float32_weights_under_autocast_are_multiplied_in_16_bits_as_peft_does(tiny_model):
+    model = adapted(tiny_model(), FP32)
+    usual, quick, exact = (measured(model, quick=q, cast=c) for q, c in ((False, True), (True, True), (True, False)))
+    assert torch.equal(quick[1], usual[1])
+    assert not torch.equal(quick[1], exact[1])
 
 
 def test_dropout_does_not(tiny_model):
