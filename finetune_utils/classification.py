@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from .batching import SupervisedCollator, length_batches
+from .batching import BATCH_TOKENS, SupervisedCollator, length_batches
 from .class_labels import class_example, is_classifier
 from .errors import UserError
 from .hardware import cast_weights, choose_device
@@ -157,7 +157,7 @@ def class_log_probs(
     examples: Sequence[Example],
     tokenizer: Any,
     prefix: str = "",
-    batch_tokens: int = 4096,
+    batch_tokens: int = BATCH_TOKENS,
 ) -> np.ndarray:
     """Log-probability of every class for every example, float64 (rows, classes), in the order given.
 
@@ -183,7 +183,7 @@ def class_log_probs(
 
 @torch.inference_mode()
 def last_token_features(
-    model: Any, examples: Sequence[Example], tokenizer: Any, batch_tokens: int = 4096
+    model: Any, examples: Sequence[Example], tokenizer: Any, batch_tokens: int = BATCH_TOKENS
 ) -> np.ndarray:
     """What the head of a decoder reads: the last layer at the last token of each example, float32 (rows, width)."""
     body = (model.get_base_model() if hasattr(model, "get_base_model") else model).base_model

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .batching import length_batches
+from .batching import BATCH_TOKENS, length_batches
 from .errors import UserError
 from .nll import autocast, token_nll
 from .prefix import last_logits
@@ -139,7 +139,7 @@ def log_likelihoods(
     model: Any,
     tokenizer: Any,
     pairs: Sequence[tuple[str, str]],
-    batch_tokens: int = 4096,
+    batch_tokens: int = BATCH_TOKENS,
     progress: bool | None = False,
 ) -> np.ndarray:
     """Log-likelihood in nats of each continuation after its context, summed over its tokens; shape (pairs,).
@@ -153,7 +153,7 @@ def log_likelihoods(
 
 
 def first_token_scores(
-    model: Any, tokenizer: Any, prompts: Sequence[str], choices: Sequence[str], batch_tokens: int = 4096
+    model: Any, tokenizer: Any, prompts: Sequence[str], choices: Sequence[str], batch_tokens: int = BATCH_TOKENS
 ) -> np.ndarray:
     """Logits of the choices' first tokens right after each prompt, (prompts, choices): one pass, however many choices.
 

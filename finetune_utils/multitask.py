@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .batching import example_order
+from .batching import BATCH_TOKENS, example_order
 from .classification import LABELS
 from .data import load_rows, split_by_group
 from .errors import UserError
@@ -150,7 +150,11 @@ def encode_task(rows: Sequence[Row], tokenizer: Any) -> list[Example]:
 
 
 def pick_labels(
-    model: Any, tokenizer: Any, questions: Sequence[str], labels: Sequence[str] = LABELS, batch_tokens: int = 4096
+    model: Any,
+    tokenizer: Any,
+    questions: Sequence[str],
+    labels: Sequence[str] = LABELS,
+    batch_tokens: int = BATCH_TOKENS,
 ) -> list[str]:
     """The label whose first token the model finds most likely as the beginning of its answer, for each question.
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .batching import collator_for, length_batches
+from .batching import BATCH_TOKENS, collator_for, length_batches
 from .class_labels import class_losses, is_classifier
 from .progress import bar
 from .seq2seq import count_pair, is_encoder_decoder, pair_losses
@@ -41,7 +41,11 @@ class NLL:
 
 
 def token_nll(
-    model: Any, examples: Sequence[Example], tokenizer: Any, batch_tokens: int = 4096, progress: bool | None = False
+    model: Any,
+    examples: Sequence[Example],
+    tokenizer: Any,
+    batch_tokens: int = BATCH_TOKENS,
+    progress: bool | None = False,
 ) -> NLL:
     """Score every supervised token of `examples` under `model`.
 

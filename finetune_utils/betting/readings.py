@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..batching import length_batches
+from ..batching import BATCH_TOKENS, length_batches
 from ..errors import UserError
 from ..generation import generate
 from ..nll import autocast
@@ -38,7 +38,7 @@ def yes_no_words(tokenizer: Any) -> tuple[str, str]:
 
 
 def yes_no(
-    model: Any, tokenizer: Any, prompts: Sequence[str], words: tuple[str, str] = YES_NO, batch_tokens: int = 4096,
+    model: Any, tokenizer: Any, prompts: Sequence[str], words: tuple[str, str] = YES_NO, batch_tokens: int = BATCH_TOKENS,
     progress: bool | None = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """P(first word) / (P(first word) + P(second word)) for the token after each prompt, and that sum itself.
