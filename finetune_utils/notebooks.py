@@ -60,14 +60,15 @@ def lesson_notebook(lesson: Lesson, missing: Missing = None) -> NotebookNode:
         raise UserError.at(lesson.source, found=found, expected="one that sets PROFILE")
     course = lesson.metadata()
     notebook.metadata["course"] = {name: part for name, part in course.items() if name != "teaching"}
-    minutes = ", ".join(f"{_minutes(m)} with `{profile}`" for profile, m in course["minutes"].items())
+    minutes = ", ".join(_minutes(profile, m) for profile, m in course["minutes"].items())
     needs = f"\n\n**Needs:** {course['needs']}." if course.get("needs") else ""
     _frame(notebook, lesson, lesson.notebook, f"**Time:** {minutes}.{needs}", _links(lesson))
     return notebook
 
 
-def _minutes(number: float) -> str:
-    return "1 minute" if number == 1 else f"{number:g} minutes"
+def _minutes(profile: str, number: float) -> str:
+    words = "1 minute" if number == 1 else f"{number:g} minutes"
+    return f"{words} with `{profile}`" + (" (estimated)" if profile == "gpu" else "")  # no GPU run is stored yet
 
 
 def _frame(notebook: NotebookNode, lesson: Lesson, path: Path, facts: str, links: str) -> None:

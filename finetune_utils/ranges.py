@@ -11,13 +11,16 @@ from .sources import find_lessons
 
 # Other processors and library versions round differently; a run may differ by so much without being wrong.
 RELATIVE, ABSOLUTE = 0.02, 0.01
-# Without bfloat16 there are more kinds of processors, and fewer rows, of which a single one counts for more.
-WITHOUT_BF16 = (0.05, 0.03)
+# Without bfloat16 there are more kinds of processors, and fewer rows, of which a single one counts for more. And where a
+# training was repeated in the other size only, its spread there is all that is known.
+WIDE = (0.05, 0.03)
 # A `..._gap` this small is the rounding between two ways to compute the same: it may grow to so much or tenfold, no further.
 ROUNDING, SAME = 1e-3, 1e-4
-# What the lessons promise on every machine. How much freed memory a process keeps is the allocator's affair: on one machine
+# What the lessons promise on every machine, where nothing better is known. How much freed memory a process keeps is the allocator's affair: on one machine
 # the same float32 steps took 2.5 GB at their peak in one hour and 3.2 GB in another.
 PROMISED = {"memory_error": (-0.25, 0.25)}
+# Endings of names whose values no machine repeats: times, and which texts rounding to 4 bits happens to leave alone.
+NO_RANGE = ("_seconds", "_speed", "packed_same")
 # The same lesson with other sizes: how much seeds move a value in one tells how much they may in the other.
 OTHER_SIZE = {"cpu": "cpu-fp32", "cpu-fp32": "cpu"}
 
@@ -47,7 +50,7 @@ def range_of(
 def compute_ranges(lessons: Sequence[str] = (), profile: str = "cpu", root: Path = ROOT) -> None:
     """Store the ranges of lessons: around the stored value and those that other seeds gave.
 
-    Values that no machine repeats (seconds, speeds) have none: a lesson names them `..._seconds` or `..._speed`.
+    Values that no machine repeats (see `NO_RANGE`) have none: a lesson names them `..._seconds` or `..._speed`.
 
     Raises:
         UserError: a lesson has no stored run.
@@ -59,15 +62,21 @@ def compute_ranges(lessons: Sequence[str] = (), profile: str = "cpu", root: Path
         raise UserError(f"{', '.join(missing)}: no stored {profile} run; run `{how}` first.")
     for lesson, found in seen.items():
         other = seen_values(OTHER_SIZE[profile], lesson.key, root) if profile in OTHER_SIZE else {}
-        least = WITHOUT_BF16 if profile == "cpu-fp32" else (RELATIVE, ABSOLUTE)
+        borrowed = _repeated(other) and not _repeated(found)
+        least = WIDE if profile == "cpu-fp32" or borrowed else (RELATIVE, ABSOLUTE)
         ranges = {}
         for name, values in found.items():
-            if name.endswith(("_seconds", "_speed")):
+            if name.endswith(NO_RANGE):
                 continue
-            promised = PROMISED.get(name) if profile == "cpu-fp32" else None
+            promised = PROMISED.get(name) if profile == "cpu-fp32" or len(values) == 1 else None
             ranges[name] = promised or range_of(values, name, other.get(name, []), least)
         save_ranges(profile, lesson.key, ranges, root)
         print(f"{lesson.name}: {len(ranges)} ranges")
+
+
+def _repeated(found: Mapping[str, Sequence[float]]) -> bool:
+    """Whether any value was seen in more than one run."""
+    return any(len(values) > 1 for values in found.values())
 
 
 def seen_values(profile: str, lesson: str, root: Path = ROOT) -> dict[str, list[float]]:

@@ -958,7 +958,7 @@ course.check_run(
 # * The ratings know nothing about injuries, trades and rested players.
 # * Another league, another season, other rules: fit again.
 # * The range of prices was set from closing odds of 2011 to 2015. Today's market is not tested: there are no odds in the data.
-# * The bookmaker was simulated. A real one does not have to be as good, and is often better.
+# * The bookmaker was simulated. A real one is often better.
 #
 # The model card of this result is `docs/forecaster_card.md`, that of the games is in `data/README.md`.
 #

@@ -59,7 +59,7 @@ def test_all_three_folders_are_written_and_valid(root):
 def test_a_lesson_gets_minutes_needs_badge_bootstrap_and_links(root):
     first, second = (read(lesson.notebook) for lesson in all_lessons(root))
     header = first.cells[1].source
-    assert "1 minute with `smoke`, 3 minutes with `cpu`" in header
+    assert "1 minute with `smoke`, 3 minutes with `cpu`, 2 minutes with `gpu` (estimated)." in header
     assert "nothing but Python" in header
     assert "/blob/main/notebooks/01_toy.ipynb" in header
     assert first.cells[2].metadata.tags == ["bootstrap"]
