@@ -16,8 +16,8 @@ RELATIVE, ABSOLUTE = 0.02, 0.01
 WIDE = (0.05, 0.03)
 # A `..._gap` this small is the rounding between two ways to compute the same: it may grow to so much or tenfold, no further.
 ROUNDING, SAME = 1e-3, 1e-4
-# What the lessons promise on every machine, where nothing better is known. How much freed memory a process keeps is the allocator's affair: on one machine
-# the same float32 steps took 2.5 GB at their peak in one hour and 3.2 GB in another.
+# What the lessons promise on every machine, where nothing better is known. How much freed memory a process keeps is the
+# allocator's affair: on one machine the same float32 steps took 2.5 GB at their peak in one hour and 3.2 GB in another.
 PROMISED = {"memory_error": (-0.25, 0.25)}
 # Endings of names whose values no machine repeats: times, and which texts rounding to 4 bits happens to leave alone.
 NO_RANGE = ("_seconds", "_speed", "packed_same")

@@ -136,7 +136,7 @@ small = PROFILE == "smoke"
 if small:  # a handful of games, at equal distances
     train_games, dev_games, test_games = (some_games(part, n) for part, n in [(train_games, 300), (dev_games, 12), (test_games, 16)])
 if profile.shrunk:  # no 16-bit arithmetic: half the speed
-    dev_games, test_games = some_games(dev_games, 400), some_games(test_games, 400)
+    dev_games, test_games = some_games(dev_games, 320), some_games(test_games, 320)
 print(f"train {len(train_games):,}, dev {len(dev_games):,}, test {len(test_games):,} games")
 
 # %% [markdown]
@@ -535,7 +535,7 @@ table = [{"forecaster": name, "Brier": f"{brier(p, few_won):.3f}",
 course.show_table(table, caption=f"The same {len(few)} games of 2023-24 for all; invalid answers count as 0.5")
 
 # %% [markdown]
-# Few games, wide intervals: this table ranks nobody who is close. In the stored run the rounded regression looks best here, and over the whole season it scored {{lesson07.rounded_brier:.3f}}: so much for a few games.
+# Few games, wide intervals. In the stored run the rounded regression looks best here; over the whole season it scored {{lesson07.rounded_brier:.3f}}.
 #
 # ## Before the test: two repairs on the dev season
 #
@@ -545,6 +545,8 @@ course.show_table(table, caption=f"The same {len(few)} games of 2023-24 for all;
 from finetune_utils.betting.forecasts import read_forecaster
 
 dev_some = some_games(dev_games, 8 if small else 300)  # so many, at equal distances over the season
+if profile.shrunk:
+    dev_some = some_games(dev_games, 160)
 twice = read_forecaster(reader, tokenizer, dev_some, answers=0, digits=0)
 print(f"p(home) + p(away) - 1: median {np.median(twice.asked_home + twice.asked_away - 1):+.3f}")
 for name, p in {"home team": twice.asked_home, "away team": 1 - twice.asked_away, "mean of both": twice.yes_no}.items():
@@ -582,7 +584,7 @@ print("problems:", Counter(problem for _, problem in said.reading.problems).most
 # %% [markdown]
 # ### The ladder again, with the language model on it
 #
-# **Predict:** where does each reading land? Between which rungs?
+# **Predict:** between which rungs does each reading land?
 
 # %%
 on_test = {name: rung(test_games) for name, rung in rungs.items()}
@@ -673,6 +675,8 @@ from finetune_utils.betting.scoring import interval_score
 from finetune_utils.evaluation import rate
 
 test_some = some_games(test_games, 8 if small else 200)  # an interval takes a full answer, a center a third of one
+if profile.shrunk:
+    test_some = some_games(test_games, 120)
 said_margin, _ = read_margins(reader, tokenizer, test_some)
 centers = read_centers(reader, tokenizer, test_games)
 asked, lead = test_games["id"].isin(test_some["id"]).to_numpy(), test_games["home_lead"].to_numpy()
@@ -718,7 +722,7 @@ print(f"{len(places)} games with invented names: median change {np.median(abs(na
       f"Brier {brier(nameless, won[places]):.4f}, with real names {brier(said.asked_home[places], won[places]):.4f}")
 
 # %% [markdown]
-# The median answer hardly moves. The score of so few games moves more, and without an interval that proves nothing. There is no sign that the names help.
+# The median answer hardly moves. The score moves more, but of so few games that proves nothing: there is no sign that the names help.
 #
 # ### Where is it good, and where not?
 #
@@ -893,7 +897,7 @@ else:
     print("Not fetched: set OLDER_GAMES to True where the hub can be reached.")
 
 # %% [markdown]
-# **An encoder.** SportsBERT (`microsoft/SportsBERT`) is a BERT that read sports news. An encoder writes no text: it gets a head with one number and is trained on soft labels with the same loss. Here the code path runs on a tiny encoder with random weights; it has learned nothing.
+# **An encoder.** SportsBERT (`microsoft/SportsBERT`) is a BERT that read sports news. An encoder writes no text: it gets a head with one number and is trained on soft labels with the same loss. Here the code path runs on a tiny encoder with random weights.
 
 # %%
 from finetune_utils.betting.larger import encoder_forecaster, encoder_probabilities, train_encoder
@@ -957,7 +961,7 @@ course.check_run(
 # * Three seeds say how much the training varies, not what another season would bring.
 # * The ratings know nothing about injuries, trades and rested players.
 # * Another league, another season, other rules: fit again.
-# * The range of prices was set from closing odds of 2011 to 2015. Today's market is not tested: there are no odds in the data.
+# * The range of prices was set from closing odds of 2011 to 2015. Today's market is not tested.
 # * The bookmaker was simulated. A real one is often better.
 #
 # The model card of this result is `docs/forecaster_card.md`, that of the games is in `data/README.md`.

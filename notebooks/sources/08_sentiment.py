@@ -290,6 +290,8 @@ from finetune_utils.training import train
 tuned = add_lora(model, rank=profile.lora_rank)
 print(count_parameters(tuned))
 train_posts = encoded["train"][:limit]
+if profile.shrunk:  # no 16-bit arithmetic: stop where the dev loss is lowest
+    EPOCHS = 2
 settings = sentiment_settings(len(train_posts), RATE, 1 if smoke else EPOCHS)
 result = train(tuned, tokenizer, train_posts, settings, eval_examples=dev)
 print(f"{result.steps} steps in {result.seconds:.0f} s, {result.tokens_per_second:.0f} tokens/s")
@@ -315,6 +317,8 @@ encoder, its_tokenizer = load_classifier("minilm")
 its = {name: encode_posts(parts[name][:count], its_tokenizer) for name, count in [("train", limit), ("dev", profile.eval_rows)]}
 print(count_parameters(encoder), "\n", its_tokenizer.convert_ids_to_tokens(its["dev"][0]["input_ids"])[:12])
 its_settings = sentiment_settings(len(its["train"]), rate=1e-4, epochs=2 if smoke else 7)
+if profile.shrunk:  # long enough to overfit
+    its_settings = sentiment_settings(len(its["train"]), rate=1e-4, epochs=5)
 its_result = train(encoder, its_tokenizer, its["train"], its_settings, eval_examples=its["dev"])
 its_losses = loss_by_epoch(its_result)
 print(f"{its_result.steps} steps in {its_result.seconds:.0f} s")
