@@ -118,7 +118,7 @@ from finetune_utils.tokenization import tokenize_rows
 model, tokenizer = load_model(profile.model)
 rows = runs.course_rows()
 if profile.shrunk:  # a CPU without 16-bit arithmetic: fewer facts, still in all their wordings
-    rows = runs.course_rows(train_facts=52, train_off_topic=160)
+    rows = runs.course_rows(train_facts=60, train_off_topic=160)
 
 
 def tokenize(some_rows):
@@ -228,7 +228,7 @@ from finetune_utils.runs import spread
 unseen, reworded = spread(rows.unseen, profile.eval_rows), spread(rows.reworded, profile.eval_rows)
 off_topic = spread(rows.off_topic, profile.generate_rows)
 if profile.shrunk:
-    unseen = spread(rows.unseen, 80)
+    unseen = spread(rows.unseen, 64)
 for name, part in {"unseen facts": unseen, "new wordings": reworded, "off-topic": off_topic}.items():
     print(f"{name:13} {len(part):4} rows, for example: {part[0]['question']}")
 
