@@ -675,8 +675,6 @@ from finetune_utils.betting.scoring import interval_score
 from finetune_utils.evaluation import rate
 
 test_some = some_games(test_games, 8 if small else 200)  # an interval takes a full answer, a center a third of one
-if profile.shrunk:
-    test_some = some_games(test_games, 120)
 said_margin, _ = read_margins(reader, tokenizer, test_some)
 centers = read_centers(reader, tokenizer, test_games)
 asked, lead = test_games["id"].isin(test_some["id"]).to_numpy(), test_games["home_lead"].to_numpy()
