@@ -8,7 +8,7 @@ HEADER = """\
 # ---
 # jupyter:
 #   course:
-#     minutes: {smoke: 1, cpu: 3}
+#     minutes: {smoke: 1, cpu: 3, gpu: 2}
 #     needs: nothing but Python
 #     data: [toy.jsonl]
 # ---
