@@ -23,23 +23,23 @@ class _LoraLinear(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, w: torch.Tensor, a: torch.Tensor, b: torch.Tensor, s: float) -> Any:
         """Two products added into the output of the frozen layer."""
         flat = x.reshape(-1, x.shape[-1]).to(w.dtype)
-        a16, b16 = a.to(w.dtype), (b * s).to(w.dtype)
-        down = flat @ a16.T
+        a_cast, b_cast = a.to(w.dtype), (b * s).to(w.dtype)
+        down = flat @ a_cast.T
         y = flat @ w.T
-        y.addmm_(down, b16.T)
-        ctx.save_for_backward(flat, down, w, a16, b16)
+        y.addmm_(down, b_cast.T)
+        ctx.save_for_backward(flat, down, w, a_cast, b_cast)
         ctx.scale, ctx.shape, ctx.dtype = s, x.shape, x.dtype
         return y.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
         """Gradients of x, A and B; the frozen W gets none."""
-        flat, down, w, a16, b16 = ctx.saved_tensors
+        flat, down, w, a_cast, b_cast = ctx.saved_tensors
         grad = grad.reshape(-1, grad.shape[-1]).to(w.dtype)
-        up = grad @ b16
+        up = grad @ b_cast
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = (grad @ w).addmm_(up, a16).view(ctx.shape).to(ctx.dtype)
+            grad_x = (grad @ w).addmm_(up, a_cast).view(ctx.shape).to(ctx.dtype)
         return grad_x, None, (up.T @ flat).float(), (grad.T @ down).float() * ctx.scale, None
 
 
