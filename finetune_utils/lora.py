@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,25 @@ def use_adapter(model: Any, name: str) -> None:
     model.set_adapter(name)
     for parameter_name, parameter in model.named_parameters():  # choosing an adapter makes it trainable
         if "lora_" in parameter_name:
+            parameter.requires_grad = False
+
+
+def freeze_below(model: Any, block: int) -> None:
+    """Keep the adapters of the blocks before number `block` (counted from 0) as they are: at the start they add nothing.
+
+    The backward pass ends at the lowest block that still learns, which saves its part of the time: below it, nothing has
+    to be kept for a gradient. Upper blocks often learn a task nearly as well alone; score it on dev rows.
+
+    Raises:
+        UserError: no adapter, or a number that leaves none of its blocks.
+    """
+    adapters = [(n, p) for n, p in model.named_parameters() if "lora_" in n]
+    numbers = {name: int(found[1]) for name, _ in adapters if (found := re.search(r"\.(\d+)\.", name))}
+    if not 0 <= block <= max(numbers.values(), default=-1):
+        last = f"0 to {max(numbers.values())}" if numbers else "none, since no block has an adapter"
+        raise UserError(f"freeze_below: found block {block}; expected {last}.")
+    for name, parameter in adapters:
+        if numbers.get(name, block) < block:
             parameter.requires_grad = False
 
 

@@ -156,10 +156,13 @@ from finetune_utils.summaries import encode_summaries, train_long_rows
 from finetune_utils.task_runs import Sizes, summary_settings
 
 sizes = Sizes(rank=profile.lora_rank) if not smoke else Sizes(steps=2, batch_size=2, rank=profile.lora_rank)
-if profile.shrunk:  # no 16-bit arithmetic: every dialogue once
+if profile.shrunk:  # no 16-bit arithmetic: every dialogue once, and the upper half learns
+    from finetune_utils.lora import freeze_below
     sizes = Sizes(steps=26, rank=profile.lora_rank)
 dev = encode_summaries(parts["dev"][:2] if smoke else parts["dev"], tokenizer)
 tuned_model = add_lora(model, rank=sizes.rank)
+if profile.shrunk:
+    freeze_below(tuned_model, 15)
 result = train_long_rows(tuned_model, tokenizer, encode_summaries(parts["train"], tokenizer), summary_settings(sizes))
 plots.loss_curve(result.history)
 print(f"{result.steps} steps in {result.seconds:.0f} seconds")
