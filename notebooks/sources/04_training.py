@@ -340,10 +340,10 @@ print(f"{len(train_set)} rows became {len(in_order)} examples: {len(in_order) //
 from finetune_utils import plots
 
 tuned = add_lora(model, rank=runs.ASSISTANT_RANK, seed=0)
-if profile.shrunk:  # no 16-bit arithmetic: the upper half learns, and the backward pass ends there
+if profile.shrunk:  # no 16-bit arithmetic: the upper two thirds learn, and the backward pass ends there
     from finetune_utils.lora import freeze_below
 
-    freeze_below(tuned, 15)
+    freeze_below(tuned, 10)
     runs.ASSISTANT_RATE = 2.5e-3  # fewer weights learn, in larger steps
 live = plots.LiveLoss()
 result = train(tuned, tokenizer, in_order, runs.assistant_settings(), on_step=live)

@@ -294,10 +294,6 @@ from finetune_utils.nll import token_nll
 from finetune_utils.tokenization import tokenize_rows
 
 nll = {}
-if profile.shrunk:  # no 16-bit arithmetic: half the rows
-    from dataclasses import replace
-
-    rows = replace(rows, unseen=runs.spread(rows.unseen, 60), reworded=runs.spread(rows.reworded, 60))
 for part, group in {"unseen facts": rows.unseen, "new wordings": rows.reworded}.items():
     scored = runs.spread(group, profile.eval_rows)
     examples = tokenize_rows(scored, tokenizer, runs.ASSISTANT_TEMPLATE).examples
@@ -650,8 +646,6 @@ else:
 from finetune_utils.forgetting import forgotten, neutral_nll, neutral_windows
 
 windows = neutral_windows(tokenizer, limit=profile.eval_rows)
-if profile.shrunk:
-    windows = windows[::2]
 plain = {name: neutral_nll(some_model, tokenizer, windows) for name, some_model in (("untuned", untuned), ("tuned", tuned))}
 lost = forgotten(plain["untuned"], plain["tuned"], windows)
 print(f"NLL of neutral text: untuned {plain['untuned'].mean:.3f}, tuned {plain['tuned'].mean:.3f} nats per token")

@@ -602,6 +602,9 @@ else:
 # add_lora(model, rank=16, use_dora=True)
 # ```
 #
+# One saving needs no relative: let only the upper blocks learn. `freeze_below(tuned, 10)` from `finetune_utils.lora` leaves the adapters of blocks 0 to 9 at nothing, and the backward pass ends above them.
+# On a CPU without 16-bit arithmetic, lessons 04 and 09 train that way. Score it on dev rows before you rely on it.
+#
 # `make study NAME=adapter_kinds` trains plain LoRA and these four on the same {{study.adapter_kinds.train_rows}} rows for {{study.adapter_kinds.steps}} steps of `4` rows (so each sees a part of them), each with the best of three learning rates on dev rows. It takes longer
 # than this lesson, so its rows are stored. **Predict:** which one beats plain LoRA, and by how much?
 

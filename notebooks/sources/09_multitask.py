@@ -107,6 +107,8 @@ from finetune_utils.generation import fast_copy
 from finetune_utils.summaries import MAX_TOKENS, summarize
 
 test = runs.spread(parts["test"], 2 if smoke else min(40, profile.generate_rows))
+if profile.shrunk:  # no 16-bit arithmetic: fewer dialogues
+    test = runs.spread(parts["test"], 24)
 longest = profile.max_new_tokens if smoke else MAX_TOKENS
 untuned = fast_copy(model)
 texts = {"first two turns": [first_turns(row["dialogue"]) for row in test]}
