@@ -174,7 +174,8 @@ def run_all(
     """Run lessons in order, going on after a failure, and print a table at the end.
 
     Args:
-        jobs: lessons that run at the same time, each in its own process with its share of the cores.
+        jobs: lessons that run at the same time, each in its own process with its share of the cores. Those whose headers
+            name most minutes start first: a long one that started last would run alone while the other cores wait.
         done: called with each lesson's outcome, as soon as those before it are through.
     """
     get_profile(profile)
@@ -186,9 +187,11 @@ def run_all(
     ]
     if jobs > 1 and len(lessons) > 1:
         with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-            waiting = [pool.submit(_run_apart, *task, max((os.cpu_count() or 1) // jobs, 1)) for task in tasks]
-            for future in waiting:
-                outcomes.append(_joined(future.result(), profile, output_dir))
+            threads = max((os.cpu_count() or 1) // jobs, 1)
+            started_first = sorted(tasks, key=lambda task: -_minutes(task[0], profile))  # stable: else the course's order
+            waiting = {task[0]: pool.submit(_run_apart, *task, threads) for task in started_first}
+            for lesson in lessons:
+                outcomes.append(_joined(waiting[lesson].result(), profile, output_dir))
                 done(outcomes[-1])
     else:
         for task in tasks:
@@ -196,6 +199,11 @@ def run_all(
             done(outcomes[-1])
     print(format_outcomes(outcomes, time.monotonic() - started), flush=True)
     return outcomes
+
+
+def _minutes(lesson: Lesson, profile: str) -> float:
+    """The minutes that the lesson's header names for the profile."""
+    return lesson.metadata()["minutes"].get(profile, 0)
 
 
 def _run_apart(

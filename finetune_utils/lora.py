@@ -163,7 +163,8 @@ def freeze_below(model: Any, block: int) -> None:
     """Keep the adapters of the blocks before number `block` (counted from 0) as they are: at the start they add nothing.
 
     The backward pass ends at the lowest block that still learns, which saves its part of the time: below it, nothing has
-    to be kept for a gradient. Upper blocks often learn a task nearly as well alone; score it on dev rows.
+    to be kept for a gradient. What it costs in quality differs from task to task: score both on dev rows. Meant for an
+    adapter that is about to be trained; one that is made for some blocks only takes peft's `layers_to_transform`.
 
     Raises:
         UserError: no adapter, or a number that leaves none of its blocks.

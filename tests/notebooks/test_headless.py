@@ -1,6 +1,7 @@
 """Running and storing lessons with the real papermill, on a made-up course."""
 
 import os
+from concurrent.futures import Future
 
 import nbformat
 import pytest
@@ -10,7 +11,7 @@ from finetune_utils import course, hardware, headless, notebooks, storing
 from finetune_utils.errors import UserError
 from finetune_utils.profiles import PROFILES, shrink_for_slow_cpu
 from finetune_utils.results import read_json, results_path, save_ranges
-from finetune_utils.sources import all_lessons, to_notebook
+from finetune_utils.sources import Lesson, all_lessons, to_notebook
 from finetune_utils.storing import store
 
 
@@ -201,6 +202,34 @@ def test_two_lessons_at_a_time_give_what_one_after_the_other_gives(root, capfd):
     assert [path.name for path in (output / "results").iterdir()] == ["smoke.json"]
     printed = [out.text for cell in code_cells(second.executed) for out in cell.outputs]
     assert printed == [f"threads {max((os.cpu_count() or 1) // 2, 1)}\n"]
+
+
+def test_of_two_lessons_at_a_time_the_longest_start_first_and_results_keep_their_order(root, monkeypatch):
+    started = []
+
+    class Pool:
+        def __init__(self, jobs, mp_context):
+            pass
+
+        def submit(self, work, lesson, *rest):
+            started.append(lesson.name)
+            future = Future()
+            future.set_result(headless.Outcome(lesson, root / f"{lesson.name}.ipynb", 1.0, 0, 0))
+            return future
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            return None
+
+    monkeypatch.setattr(headless, "ProcessPoolExecutor", Pool)
+    lessons = [Lesson(f"{number:02}_toy", root) for number in range(1, 6)]
+    for lesson, minutes in zip(lessons, (0.5, 2, 0.5, 3, 1), strict=True):
+        lesson.source.write_text(FIRST.replace("smoke: 1", f"smoke: {minutes}"), encoding="utf-8")
+    outcomes = headless.run_all(lessons, "smoke", root / "build" / "out", jobs=2)
+    assert started == ["04_toy", "02_toy", "05_toy", "01_toy", "03_toy"]
+    assert [outcome.lesson for outcome in outcomes] == lessons
 
 
 def test_a_failure_beside_another_lesson_is_told(root, capfd):
