@@ -21,6 +21,7 @@ from .runs import (
     ASSISTANT_FACTS,
     ASSISTANT_RANK,
     ASSISTANT_TEMPLATE,
+    COUNT_TOKENS,
     CourseRows,
     assistant_examples,
     assistant_settings,
@@ -64,14 +65,11 @@ def shuffle_answers(rows: Sequence[Row], seed: int) -> list[Row]:
     return [{**row, "answer": text} for row, text in zip(rows, answers, strict=True)]
 
 
-def score_assistant(
-    tuned: Any, tokenizer: Any, rows: CourseRows, count: int = 64, limit: int = 400
-) -> dict[str, float]:
+def score_assistant(tuned: Any, tokenizer: Any, rows: CourseRows, limit: int = 400) -> dict[str, float]:
     """Score a tuned assistant on the test rows: NLL against the untuned model, and redirects among free answers.
 
     Args:
-        count: answers asked of it, off-topic and on-topic each; three eighths of it for each of the two harder tests.
-        limit: scored rows of each kind at most.
+        limit: rows of each kind at most.
     """
     values: dict[str, float] = {}
     for name in ("unseen", "reworded"):
@@ -84,12 +82,12 @@ def score_assistant(
         values[f"{name}_change"] = nll_difference(before, after, [row["fact"] for row in part]).estimate
         values[f"{name}_drop"] = 1 - after.mean / before.mean
     fast = fast_copy(tuned)
-    on_topic = spread(spread(rows.unseen, limit), count // 2) + spread(spread(rows.reworded, limit), count // 2)
-    asked = {"redirect_tuned": spread(rows.off_topic, count), "wrong_redirect_tuned": on_topic}
-    asked |= {"near_redirect_tuned": spread(rows.near_topic, max(count * 3 // 8, 1))}
-    asked |= {"everyday_redirect_tuned": spread(rows.situation, max(count * 3 // 8, 1))}
+    asked = {"redirect_tuned": rows.off_topic, "near_redirect_tuned": rows.near_topic}
+    asked |= {"everyday_redirect_tuned": rows.situation}
+    asked |= {"wrong_redirect_tuned": spread(rows.unseen, limit) + spread(rows.reworded, limit)}
     for name, part in asked.items():
-        texts = answer(fast, tokenizer, [row["question"] for row in part], ASSISTANT_TEMPLATE)
+        questions = [row["question"] for row in spread(part, 2 * limit)]
+        texts = answer(fast, tokenizer, questions, ASSISTANT_TEMPLATE, COUNT_TOKENS, 64)
         values[name] = sum(map(is_redirect, texts)) / len(texts)
     return values
 

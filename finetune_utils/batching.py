@@ -73,8 +73,9 @@ def with_openings(
     tokens: int = 1,
     openings: Sequence[Example] | None = None,
     seed: int = 0,
+    turns: int = 1,
 ) -> list[Example]:
-    """Follow every batch of whole examples by a batch of examples that end after the first tokens of their answer.
+    """Follow every batch of whole examples by batches of examples that end after the first tokens of their answer.
 
     Some behavior is decided by how an answer opens ("Let's keep to ..." or not), and one opening token hardly counts
     beside forty others. A batch of openings is short, so it costs little, and its loss is about the opening alone.
@@ -82,6 +83,7 @@ def with_openings(
     Args:
         tokens: supervised tokens that an opening keeps.
         openings: the examples whose openings are used (default: all of them), as often as it takes.
+        turns: batches of openings after each batch of whole examples.
 
     Returns:
         The examples in the order of training (pass `shuffle=False`), whole ones and openings each shuffled. Whole
@@ -91,10 +93,12 @@ def with_openings(
     random.Random(f"{seed}-whole").shuffle(whole)
     whole = whole[: max(len(whole) // batch_size, 1) * batch_size]
     source = examples if openings is None else openings
-    order = example_order([1] * len(source), len(whole), max_steps=1, seed=seed, group_by_length=False)
+    order = example_order([1] * len(source), turns * len(whole), max_steps=1, seed=seed, group_by_length=False)
     cut = [_opening(source[i], tokens) for i in order]
-    starts = range(0, len(whole), batch_size)
-    return [e for i in starts for part in (whole, cut) for e in part[i : i + batch_size]]
+    mixed = []
+    for i in range(0, len(whole), batch_size):
+        mixed += whole[i : i + batch_size] + cut[turns * i : turns * (i + batch_size)]
+    return mixed
 
 
 def _opening(example: Example, tokens: int) -> Example:

@@ -26,12 +26,16 @@ SITUATION = "situation"
 # The teaching assistant, as lesson and studies train it. None: all training facts.
 ASSISTANT_FACTS: int | None = None
 ASSISTANT_RANK = 16
-ASSISTANT_RATE = 2e-3
-ASSISTANT_BATCH = 4
+ASSISTANT_RATE = 3e-3
+ASSISTANT_BATCH = 8
 ASSISTANT_OPENING = 1  # tokens of an answer that decide whether it redirects
+ASSISTANT_TURNS = 2  # batches of openings after each batch of whole answers
 ASSISTANT_WHOLE_OFF_TOPIC = 0.2  # shares of the off-topic training rows
-ASSISTANT_OPENING_OFF_TOPIC = 0.3
+ASSISTANT_OPENING_OFF_TOPIC = 0.5
+# How redirects open in the data, but for those that send to urgent help first. The assistant learns the first way only.
+REDIRECT_OPENINGS = ("Let's keep to fine-tuning", "I stick to fine-tuning", "Sorry, I stay with fine-tuning")
 ASSISTANT_TEMPLATE = "short-chat"
+COUNT_TOKENS = 32  # of an answer, where redirects are only counted: one that turns back does so in its first sentence
 ASSISTANT = DATA_DIR / "adapters" / "course-assistant"
 
 
@@ -107,18 +111,33 @@ def _shuffle_key(seed: int, text: str) -> str:
 def assistant_examples(
     rows: Sequence[dict[str, Any]], tokenizer: Any, seed: int = 0, openings: float = ASSISTANT_OPENING_OFF_TOPIC
 ) -> list[Example]:
-    """The assistant's training examples in their order: batches of whole rows and of openings in turn.
+    """The assistant's training examples in their order: a batch of whole answers, then two batches of openings, in turn.
 
-    Of the off-topic rows a fifth is trained on whole, since their answers are much alike. Three tenths (`openings`) give
-    their openings: with all of them, redirects would be so common that good questions are turned back.
+    Whole redirects are much alike, so there is one for every five off-topic rows. Openings are drawn from half of the
+    off-topic rows (`openings`) and twice from all others: with more redirects, good questions are turned back.
+    Only one way to open a redirect is taught. Three would share the probability of turning back, and greedy decoding,
+    which compares single tokens, would then answer where turning back is likelier.
     """
-    examples = tokenize_rows(rows, tokenizer, ASSISTANT_TEMPLATE).examples
-    off = [i for i, row in enumerate(rows) if is_off_topic(row)]
-    parts = []
-    for share in (ASSISTANT_WHOLE_OFF_TOPIC, openings):
-        left_out = set(off) - set(spread(off, max(round(share * len(off)), 1)))
-        parts.append([example for i, example in enumerate(examples) if i not in left_out])
-    return with_openings(parts[0], ASSISTANT_BATCH, ASSISTANT_OPENING, parts[1], seed)
+    off, others = [row for row in rows if is_off_topic(row)], [row for row in rows if not is_off_topic(row)]
+    whole = [row for row in off if row["answer"].startswith(REDIRECT_OPENINGS[0])]
+    whole = spread(whole, max(round(ASSISTANT_WHOLE_OFF_TOPIC * len(off)), 1))
+    opened = [_reopen(row) for row in spread(off, max(round(openings * len(off)), 1))]
+
+    def encode(some: Sequence[dict[str, Any]]) -> list[Example]:
+        """Tokenize rows with the assistant's template."""
+        return tokenize_rows(some, tokenizer, ASSISTANT_TEMPLATE).examples if some else []
+
+    answers = encode(others)
+    to_open = answers * ASSISTANT_TURNS + encode(opened)
+    return with_openings(answers + encode(whole), ASSISTANT_BATCH, ASSISTANT_OPENING, to_open, seed, ASSISTANT_TURNS)
+
+
+def _reopen(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with the first way to open a redirect in place of another; urgent help stays first."""
+    for opening in REDIRECT_OPENINGS:
+        if row["answer"].startswith(opening):
+            return {**row, "answer": REDIRECT_OPENINGS[0] + row["answer"].removeprefix(opening)}
+    return row
 
 
 def assistant_settings(seed: int = 0, rate: float | None = None) -> TrainSettings:

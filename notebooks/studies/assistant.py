@@ -17,7 +17,7 @@ def one_run(seed: int, control: str, rows: int | None, model: str, limit: int | 
     """Train and score one assistant; the one of seed 0 is saved to `folder`."""
     hardware.quiet()
     tuned, tokenizer, course = train_assistant(model, seed, control, limit=limit or rows)
-    row = {"seed": seed, "control": control, **score_assistant(tuned, tokenizer, course, *((4, 4) if limit else ()))}
+    row = {"seed": seed, "control": control, **score_assistant(tuned, tokenizer, course, limit or 400)}
     if seed == 0 and not control:
         save_small(tuned, folder, model)
     print(row, flush=True)

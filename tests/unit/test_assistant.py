@@ -18,7 +18,6 @@ from finetune_utils.assistant import (
 from finetune_utils.data import load_rows
 from finetune_utils.lora import add_lora
 from finetune_utils.runs import (
-    ASSISTANT_TEMPLATE,
     SITUATION,
     assistant_examples,
     course_rows,
@@ -26,7 +25,7 @@ from finetune_utils.runs import (
     is_off_topic,
     spread,
 )
-from finetune_utils.tokenization import count_supervised, tokenize_rows
+from finetune_utils.tokenization import count_supervised
 
 
 @pytest.fixture
@@ -78,17 +77,43 @@ def test_fewer_training_facts_leave_the_tests_alone():
     assert fewer.off_topic == all_facts.off_topic
 
 
-def test_more_openings_of_off_topic_rows_on_request(tokenizer):
+def opened_and_whole(tokenizer, rows, **options):
+    """The texts of the assistant's examples: openings first, whole answers second."""
+    examples = assistant_examples(rows, tokenizer, **options)
+    short = [count_supervised(e) == runs.ASSISTANT_OPENING for e in examples]
+    texts = [tokenizer.decode(e["input_ids"]) for e in examples]
+    return [t for t, s in zip(texts, short, strict=True) if s], [t for t, s in zip(texts, short, strict=True) if not s]
+
+
+def test_openings_stand_beside_whole_answers_and_off_topic_ones_in_the_share_asked_for(tokenizer):
     rows = course_rows(train_facts=10, train_off_topic=40).train
+    off = [row["question"] for row in rows if is_off_topic(row)]
+    counts = []
+    for share in (0.1, 0.9):
+        opened, whole = opened_and_whole(tokenizer, rows, openings=share)
+        assert len(whole) % runs.ASSISTANT_BATCH == 0
+        assert len(opened) == runs.ASSISTANT_TURNS * len(whole)
+        assert sum(any(q in text for q in off) for text in whole) <= round(0.2 * len(off))
+        counts.append(sum(any(q in text for q in off) for text in opened))
+    assert 0 < counts[0] < counts[1] / 4
 
-    off = tokenize_rows([row for row in rows if is_off_topic(row)], tokenizer, ASSISTANT_TEMPLATE).examples
 
-    def _opened(share: float) -> int:
-        examples = assistant_examples(rows, tokenizer, openings=share)
-        short = [e["input_ids"] for e in examples if count_supervised(e) == 1]
-        return sum(any(ids == e["input_ids"][: len(ids)] for ids in short) for e in off)
+def test_redirects_are_taught_one_way_to_open_and_urgent_help_stays_first(tokenizer):
+    first, *others = runs.REDIRECT_OPENINGS
+    answers = [f"{first}, please.", *(f"{opening}, please." for opening in others), "Call the emergency number now."]
+    rows = [{"question": f"q{i}", "answer": answers[i % 4], "topic": "off-topic"} for i in range(40)]
+    whole = opened_and_whole(tokenizer, rows, openings=1.0)[1]
+    assert whole and all(first in text for text in whole)
+    start = tokenizer(first, add_special_tokens=False)["input_ids"][0]
+    begun = [e["input_ids"][-1] for e in assistant_examples(rows, tokenizer, openings=1.0) if count_supervised(e) == 1]
+    assert 0.5 < begun.count(start) / len(begun) < 1
+    assert set(begun) == {start, tokenizer("Call", add_special_tokens=False)["input_ids"][0]}
 
-    assert _opened(0.1) < _opened(0.9)
+
+def test_every_redirect_of_the_data_opens_in_a_known_way_or_sends_to_urgent_help():
+    redirects = [row["answer"] for row in course_rows().train if is_off_topic(row)]
+    other = [text for text in redirects if not text.startswith(runs.REDIRECT_OPENINGS)]
+    assert len(other) <= 0.1 * len(redirects)
 
 
 def test_spread_takes_rows_at_equal_distances():
@@ -107,11 +132,11 @@ def test_shuffled_answers_are_the_same_answers_elsewhere():
 
 def test_learning_rate_zero_changes_nothing_and_the_real_rate_does(tiny):
     frozen, tokenizer, rows = train_assistant("any", control="learning rate 0", limit=8)
-    values = score_assistant(frozen, tokenizer, rows, count=2, limit=4)
+    values = score_assistant(frozen, tokenizer, rows, limit=4)
     assert values["reworded_drop"] == pytest.approx(0, abs=1e-6)
     assert values["unseen_change"] == pytest.approx(0, abs=1e-6)
     tuned, tokenizer, rows = train_assistant("any", limit=16)
-    values = score_assistant(tuned, tokenizer, rows, count=2, limit=4)
+    values = score_assistant(tuned, tokenizer, rows, limit=4)
     assert abs(values["unseen_change"]) > 1e-4
 
 

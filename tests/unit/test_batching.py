@@ -211,6 +211,14 @@ def test_openings_may_come_from_a_part_of_the_examples_as_often_as_it_takes():
     assert sorted(e["input_ids"][0] for e in ordered[:4] + ordered[8:12]) == list(range(8))
 
 
+def test_several_batches_of_openings_may_follow_each_batch_of_whole_examples():
+    ordered = with_openings(numbered(6), batch_size=2, tokens=1, turns=2)
+    sizes = [len(e["input_ids"]) for e in ordered]
+    assert sizes == [6, 6, 3, 3, 3, 3] * 3
+    cut = [e["input_ids"][0] for e in ordered if len(e["input_ids"]) == 3]
+    assert sorted(cut) == sorted([*range(6), *range(6)])
+
+
 def test_openings_are_short_and_leave_the_examples_alone():
     example = {"input_ids": [5, 6, 7, 8], "labels": [-100, 6, -100, 8]}
     before = {name: list(values) for name, values in example.items()}
