@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from .evaluation import is_redirect, nll_difference, rate
+from .evaluation import is_redirect, nll_difference
 from .files import Row
 from .generation import answer, fast_copy
 from .lora import add_lora
@@ -26,7 +26,6 @@ from .runs import (
     assistant_examples,
     assistant_settings,
     course_rows,
-    is_off_topic,
     spread,
 )
 from .tokenization import tokenize_rows
@@ -90,41 +89,6 @@ def score_assistant(tuned: Any, tokenizer: Any, rows: CourseRows, limit: int = 4
         texts = answer(fast, tokenizer, questions, ASSISTANT_TEMPLATE, COUNT_TOKENS, 64)
         values[name] = sum(map(is_redirect, texts)) / len(texts)
     return values
-
-
-def count_redirects(
-    model: Any, tokenizer: Any, rows: CourseRows, limit: int | None = None, max_new_tokens: int = 64
-) -> list[dict[str, Any]]:
-    """Ask every test question there is, and count the answers that turn back; one row a test.
-
-    The tests: `off-topic`, `on-topic` (unseen facts and new wordings together, then each alone), `near-topic` and
-    `situation`. Intervals are 95 % ones; questions on the same fact are resampled together.
-
-    Args:
-        model: a tuned one, best a `fast_copy`.
-        limit: so many questions of each test at most, at equal distances (tests).
-
-    Returns:
-        `test`, `questions`, `turned_back`, `share`, `low`, `high`, and `mistakes`: question and answer wherever the model
-        turned back what it should answer, or answered what it should turn back.
-    """
-    parts = {"off-topic": rows.off_topic, "unseen facts": rows.unseen, "new wordings": rows.reworded}
-    parts |= {"near-topic": rows.near_topic, "situation": rows.situation}
-    counts = {}
-    for name, part in parts.items():
-        some = spread(part, len(part) if limit is None else limit)
-        texts = answer(model, tokenizer, [r["question"] for r in some], ASSISTANT_TEMPLATE, max_new_tokens, 64)
-        counts[name] = [(row, text, is_redirect(text)) for row, text in zip(some, texts, strict=True)]
-    on_topic = {"on-topic": counts["unseen facts"] + counts["new wordings"]}
-    return [_count_row(name, asked) for name, asked in (counts | on_topic).items()]
-
-
-def _count_row(name: str, asked: Sequence[tuple[Row, str, bool]]) -> dict[str, Any]:
-    hits, facts = [hit for _, _, hit in asked], [row["fact"] for row, _, _ in asked]
-    share = rate(hits, facts if len(set(facts)) < len(facts) and len(set(hits)) > 1 else None)
-    mistakes = [{"question": row["question"], "answer": text} for row, text, hit in asked if hit != is_off_topic(row)]
-    row: dict[str, Any] = {"test": name, "questions": len(asked), "turned_back": sum(hits)}
-    return row | {"share": share.estimate, "low": share.low, "high": share.high, "mistakes": mistakes}
 
 
 def save_small(tuned: Any, folder: Path, model_name: str = DEFAULT_MODEL) -> None:

@@ -188,7 +188,9 @@ def run_all(
     if jobs > 1 and len(lessons) > 1:
         with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
             threads = max((os.cpu_count() or 1) // jobs, 1)
-            started_first = sorted(tasks, key=lambda task: -_minutes(task[0], profile))  # stable: else the course's order
+            started_first = sorted(
+                tasks, key=lambda task: -_minutes(task[0], profile)
+            )  # stable: else the course's order
             waiting = {task[0]: pool.submit(_run_apart, *task, threads) for task in started_first}
             for lesson in lessons:
                 outcomes.append(_joined(waiting[lesson].result(), profile, output_dir))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-from .results import ROOT, read_json, results_path, stored, write_text
+from .results import ROOT, read_json, results_path, write_text
 from .sources import all_lessons, badge, read_source, repository, title_of
 
 BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
@@ -55,39 +55,39 @@ def results_table(root: Path = ROOT) -> str:
     """
     lines = ["| what | untuned | tuned |", "|---|---|---|"]
     for what, lesson, before, after, style in RESULTS:
-        old, new = _pair(lesson, before, after, style, root)
+        old, new = _figures(lesson, (before, after), style, root)
         lines.append(f"| {what} | {old} | {new} |")
     return "\n".join(lines) + "\n"
 
 
-def _pair(lesson: str, before: str, after: str, style: str, root: Path) -> tuple[str, str]:
-    """Two stored values of a lesson as they are printed."""
+def _figures(lesson: str, names: tuple[str, ...], style: str, root: Path) -> list[str]:
+    """Stored values of a lesson as they are printed."""
     values: dict[str, Any] = read_json(results_path("cpu", root)).get("lessons", {}).get(lesson, {}).get("values", {})
-    if before not in values or after not in values:
-        raise UserError(f"README.md: {lesson} has no stored {before} and {after}; run `make notebooks` first.")
-    return f"{values[before]:{style}}", f"{values[after]:{style}}"
+    if not set(names) <= set(values):
+        raise UserError(f"README.md: {lesson} has no stored {' and '.join(names)}; run `make notebooks` first.")
+    return [f"{values[name]:{style}}" for name in names]
 
 
+# What was asked, the key of how many, the key of the share that was turned back.
 REDIRECTS = [
-    ("off-topic, to be turned back", "off_topic"),
-    ("on-topic, to be answered", "on_topic"),
-    ("only sound like the topic, to be turned back", "near_topic"),
-    ("on-topic in everyday words, to be answered", "situation"),
+    ("off-topic, to be turned back", "off_topic_questions", "redirect_tuned"),
+    ("on-topic, to be answered", "on_topic_questions", "wrong_redirect_tuned"),
+    ("only sound like the topic, to be turned back", "near_questions", "near_redirect_tuned"),
+    ("on-topic in everyday words, to be answered", "everyday_questions", "everyday_redirect_tuned"),
 ]
 
 
 def redirects_table(root: Path = ROOT) -> str:
-    """How many of all test questions the committed assistant turned back, from the stored study.
+    """How many of all test questions lesson 04's assistant turned back, from the stored cpu run.
 
     Raises:
-        UserError: the study is not stored.
+        UserError: a figure is not stored.
     """
-    lines = ["| all test questions | asked | turned back | 95 % interval |", "|---|---|---|---|"]
-    for what, key in REDIRECTS:
-        asked, share, low, high = (
-            stored(f"study.redirects.{key}_{name}", root) for name in ("questions", "share", "low", "high")
-        )
-        lines.append(f"| {what} | {asked} | {share:.1%} | {low:.1%} to {high:.1%} |")
+    lines = ["| test questions | asked | turned back | 95 % interval |", "|---|---|---|---|"]
+    for what, count, share in REDIRECTS:
+        asked = _figures("lesson04", (count,), "", root)[0]
+        turned_back, low, high = _figures("lesson04", (share, f"{share}_low", f"{share}_high"), ".1%", root)
+        lines.append(f"| {what} | {asked} | {turned_back} | {low} to {high} |")
     return "\n".join(lines) + "\n"
 
 
@@ -117,7 +117,7 @@ def baselines_table(root: Path = ROOT) -> str:
     """
     lines = ["| lesson | what | baseline | its score | fine-tuned |", "|---|---|---|---|---|"]
     for number, what, name, before, after, style in AGAINST_BASELINES:
-        score, reached = _pair(f"lesson{number}", before, after, style, root)
+        score, reached = _figures(f"lesson{number}", (before, after), style, root)
         lines.append(f"| {number} | {what} | {name} | {score} | {reached} |")
     return "\n".join(lines) + "\n"
 

@@ -226,9 +226,9 @@ print(f"{tokens} tokens x 6 x {parameters / 1e6:.0f}M parameters = {six / 1e12:.
 from finetune_utils.runs import spread
 
 unseen, reworded = spread(rows.unseen, profile.eval_rows), spread(rows.reworded, profile.eval_rows)
-off_topic = spread(rows.off_topic, profile.generate_rows)
+off_topic = spread(rows.off_topic, profile.eval_rows)
 if profile.shrunk:
-    unseen, reworded = spread(rows.unseen, 64), spread(rows.reworded, 32)
+    unseen, reworded, off_topic = spread(rows.unseen, 64), spread(rows.reworded, 32), spread(rows.off_topic, 32)
 for name, part in {"unseen facts": unseen, "new wordings": reworded, "off-topic": off_topic}.items():
     print(f"{name:13} {len(part):4} rows, for example: {part[0]['question']}")
 
@@ -236,14 +236,19 @@ for name, part in {"unseen facts": unseen, "new wordings": reworded, "off-topic"
 # How do you count redirects over many answers? With a rule: an answer counts when one of its first three sentences names fine-tuning and
 # turns back. A rule is a measuring instrument, so check it first, on answers labeled by hand. Two shares matter: *precision*, how many of the answers that the rule counts really are redirects, and *recall*, how many of the
 # redirects it finds.
+#
+# Every test question will be asked, so the model stops after `32` tokens: an answer that turns back does so at its beginning. Check the rule on answers cut off there, too.
 
 # %%
 from finetune_utils.data import load_rows
 from finetune_utils.evaluation import check_rule, is_redirect
 
 labeled = load_rows("redirect_labels")
-rule = check_rule([is_redirect(row["answer"]) for row in labeled], [row["redirect"] for row in labeled])
-print(f"The rule against hand labels: {rule}.")
+labels = [row["redirect"] for row in labeled]
+begun = [tokenizer.decode(tokenizer(row["answer"])["input_ids"][: runs.COUNT_TOKENS]) for row in labeled]
+rule = check_rule([is_redirect(row["answer"]) for row in labeled], labels)
+short_rule = check_rule([is_redirect(text) for text in begun], labels)
+print(f"The rule against hand labels: {rule}.\nCut off after {runs.COUNT_TOKENS} tokens: {short_rule}.")
 
 # %% [markdown]
 # Do not take these figures for a test. The words of the rule were chosen with most of these answers in view; the data card says which. On the hard cases written afterward, two thirds of what it counts are redirects, and it finds three
@@ -266,11 +271,12 @@ for name, score in before.items():
 
 # %%
 def ask(some_model, questions):
-    return answer(some_model, tokenizer, questions, runs.ASSISTANT_TEMPLATE, profile.max_new_tokens, batch_size=64)
+    tokens = min(profile.max_new_tokens, runs.COUNT_TOKENS)
+    return answer(some_model, tokenizer, questions, runs.ASSISTANT_TEMPLATE, tokens, batch_size=64)
 
 
 asked = [row["question"] for row in off_topic]
-on_topic = spread(unseen, profile.generate_rows // 2) + spread(reworded, profile.generate_rows // 2)
+on_topic = unseen + reworded
 on_asked = [row["question"] for row in on_topic]
 untuned_off = ask(untuned, asked)
 untuned_on = ask(untuned, on_asked)
@@ -323,17 +329,27 @@ for example in (whole, opening):
     print(f"{len(example['input_ids']):3} tokens; trained on: {tokenizer.decode(supervised)[:70]!r}")
 
 # %% [markdown]
-# `runs.assistant_examples` does that for all rows. Redirects are much alike, so it trains on one whole redirect in five. It takes the openings of
-# three in ten: with more, the model turns back too easily.
+# Which openings? In the data, redirects open in three ways. **Predict:** a model gives the four tokens below these probabilities after an off-topic question. Is turning back likelier than answering? And which token does greedy
+# decoding take?
 
 # %%
-in_order = runs.assistant_examples(spread(rows.train, profile.train_rows), tokenizer)
-if profile.shrunk:  # fewer steps need more of the openings that redirect
-    in_order = runs.assistant_examples(rows.train, tokenizer, openings=0.5)
-print(f"{len(train_set)} rows became {len(in_order)} examples: {len(in_order) // 2} whole answers, as many openings")
+chances = {"Let": 0.22, "I": 0.20, "Sorry": 0.13, "A": 0.30}  # only the last one begins an answer
+turning_back = sum(p for token, p in chances.items() if token != "A")
+print(f"turning back {turning_back:.2f}, answering {chances['A']:.2f}; greedy takes {max(chances, key=chances.get)!r}")
 
 # %% [markdown]
-# Rate, rank (the size of the adapter, lesson 06) and this mix were chosen on the dev rows; the section "The learning rate decides most" shows how. Watch three numbers as they
+# Three ways to say the same split the vote. So the assistant learns only one way to open a redirect. `runs.assistant_examples` does all of it: two batches of openings after each batch of whole answers, and every redirect among
+# the openings starts with "Let's". Whole redirects are much alike, so there is one for five off-topic rows. Openings come from half of the off-topic rows and twice from all others: with more, the model turns back too easily.
+
+# %%
+if profile.shrunk:  # fewer rows: smaller batches make more steps of them
+    runs.ASSISTANT_BATCH, runs.ASSISTANT_RATE = 4, 2.5e-3
+in_order = runs.assistant_examples(spread(rows.train, profile.train_rows), tokenizer)
+turns = 1 + runs.ASSISTANT_TURNS
+print(f"{len(train_set)} rows became {len(in_order)} examples: {len(in_order) // turns} whole answers, and openings")
+
+# %% [markdown]
+# Rate, rank (the size of the adapter, lesson 06) and this mix were chosen on dev rows and on a fifth of the training facts, kept aside for that; the section "The learning rate decides most" shows how. Watch three numbers as they
 # come: the learning rate rises (warm-up) and then falls, the loss falls, and the speed stays the same.
 
 # %%
@@ -344,7 +360,6 @@ if profile.shrunk:  # no 16-bit arithmetic: the upper two thirds learn, and the 
     from finetune_utils.lora import freeze_below
 
     freeze_below(tuned, 10)
-    runs.ASSISTANT_RATE = 2.5e-3  # fewer weights learn, in larger steps
 live = plots.LiveLoss()
 result = train(tuned, tokenizer, in_order, runs.assistant_settings(), on_step=live)
 live.close()
@@ -353,7 +368,7 @@ speed = result.operations / result.seconds / 1e9
 print(f"{result.operations / 1e12:.0f} tera-operations by the rule of six, {speed:.0f} billion a second")
 
 # %%
-plots.loss_curve(result.history[::2], label="loss on whole answers")
+plots.loss_curve(result.history[::turns], label="loss on whole answers")
 
 # %% [markdown]
 # The plot leaves out the steps with openings. The training loss falls. That is not yet a result: the test rows decide.
@@ -378,7 +393,7 @@ course.show_table(table, caption="NLL in nats per token, before and after")
 
 # %% [markdown]
 # Read the first line first. On facts that were never trained, NLL fell from {{lesson04.unseen_untuned:.2f}} to {{lesson04.unseen_tuned:.2f}}:
-# the model picked up how the assistant speaks. It cannot know facts it was never told. So this number is about manner, not knowledge. And it is not the best in reach: in lesson 02, {{study.learning_curve.largest_rows}} rows read once at half this rate brought
+# the model picked up how the assistant speaks. It cannot know facts it was never told. So this number is about manner, not knowledge. And it is not the best in reach: in lesson 02, {{study.learning_curve.largest_rows}} rows read once at a third of this rate brought
 # {{study.learning_curve.largest_unseen_change:+.2f}} nats, where this run brought {{lesson04.unseen_change:+.2f}}. This recipe was tuned for recall and redirects, and it goes further than unseen facts would like. The section "Too much, too little" has a name for that. Which part of it costs most, rate, openings or the
 # number of steps, was not separated. On new wordings of trained
 # facts it fell from {{lesson04.reworded_untuned:.2f}} to {{lesson04.reworded_tuned:.2f}}. This is recall. If you only saw the second
@@ -396,34 +411,48 @@ from finetune_utils.evaluation import rate
 
 tuned_off = ask(fast, asked)
 tuned_on = ask(fast, on_asked)
-for name, off, on in [("untuned", untuned_off, untuned_on), ("tuned", tuned_off, tuned_on)]:
-    good, wrong = rate([is_redirect(a) for a in off]), rate([is_redirect(a) for a in on])
-    print(f"{name:8} off-topic redirected {good.estimate:.0%} [{good.low:.0%}, {good.high:.0%}] of {len(off)}; "
-          f"on-topic wrongly redirected {wrong.estimate:.0%} [{wrong.low:.0%}, {wrong.high:.0%}] of {len(on)}")
+hits = {name: [is_redirect(text) for text in texts] for name, texts in
+        [("untuned off", untuned_off), ("untuned on", untuned_on), ("tuned off", tuned_off), ("tuned on", tuned_on)]}
+on_facts = facts + groups["reworded"]
+share = {name: rate(found, on_facts if name.endswith("on") and any(found) else None) for name, found in hits.items()}
+for name in ("untuned", "tuned"):
+    good, wrong = share[f"{name} off"], share[f"{name} on"]
+    print(f"{name:8} off-topic redirected {good.estimate:.1%} [{good.low:.1%}, {good.high:.1%}] of {len(asked)}; "
+          f"on-topic wrongly redirected {wrong.estimate:.1%} [{wrong.low:.1%}, {wrong.high:.1%}] of {len(on_asked)}")
 
 # %% [markdown]
-# An assistant that turns back good questions is of no use, so read both figures, and their intervals. They are wide: with so few answers, three more or less move a figure a lot, and the questions that
-# happened to be picked may be harder than most. **Predict:** what happens to both figures when every test question is asked?
+# An assistant that turns back good questions is of no use, so read both figures, and their intervals. The aim was at least 90 % of the first kind and at most 5 % of the second.
 #
-# That takes too long for a lesson, so it is stored. `make study NAME=redirects` asks the adapter that is committed with the course. It comes from another run of this recipe:
+# Why ask all of them, when fewer would be quicker? **Predict:** how much does the second figure move when only `64` of these good questions are asked?
+
+# %%
+import random
+
+sample = [sum(random.Random(i).sample(hits["tuned on"], min(64, len(on_asked)))) / min(64, len(on_asked)) for i in range(200)]
+print(f"all {len(on_asked)}: {share['tuned on'].estimate:.1%}; 200 draws of {min(64, len(on_asked))}: from {min(sample):.1%} to {max(sample):.1%}")
+
+# %% [markdown]
+# The same model, and a draw decides whether it looks perfect or bad. Where a small count and a large one differ, report the large one.
 #
-# | all test questions | questions | turned back, 95 % interval |
-# |---|---|---|
-# | off-topic, to be turned back | {{study.redirects.off_topic_questions}} | {{study.redirects.off_topic_share:.1%}} [{{study.redirects.off_topic_low:.1%}}, {{study.redirects.off_topic_high:.1%}}] |
-# | on-topic, to be answered | {{study.redirects.on_topic_questions}} | {{study.redirects.on_topic_share:.1%}} [{{study.redirects.on_topic_low:.1%}}, {{study.redirects.on_topic_high:.1%}}] |
-#
-# Compare them with the intervals above: that is what an interval is for. Where a small count and a large one differ, report the large one, and say how many it asked.
-#
+# Now read mistakes of both kinds.
+
+# %%
+mistakes = [("turned back by mistake", q, a) for q, a, hit in zip(on_asked, tuned_on, hits["tuned on"], strict=True) if hit][:3]
+mistakes += [("answered by mistake", q, a) for q, a, hit in zip(asked, tuned_off, hits["tuned off"], strict=True) if not hit][:3]
+course.show_table([{"mistake": kind, "question": q, "answer": a[:120]} for kind, q, a in mistakes], width=38)
+
+# %% [markdown]
 # Two harder tests, and no training row is like them. Some questions only *sound* like the topic ("train for a marathon"). Others are about
 # fine-tuning, in words from a bakery or a bus stop. **Predict:** on which does the model do worse?
 
 # %%
-count = profile.generate_rows * 3 // 8
-near, everyday = spread(rows.near_topic, count), spread(rows.situation, count)
+near, everyday = spread(rows.near_topic, profile.eval_rows), spread(rows.situation, profile.eval_rows)
+if profile.shrunk:
+    near, everyday = spread(near, 12), spread(everyday, 12)
 tuned_near, tuned_everyday = (ask(fast, [row["question"] for row in part]) for part in (near, everyday))
 trapped, lost = (rate([is_redirect(text) for text in texts]) for texts in (tuned_near, tuned_everyday))
-print(f"only sound like the topic: {trapped.estimate:.0%} [{trapped.low:.0%}, {trapped.high:.0%}] of {len(near)} turned back, as they should be")
-print(f"in everyday words: {lost.estimate:.0%} [{lost.low:.0%}, {lost.high:.0%}] of {len(everyday)} turned back, and none should be")
+print(f"only sound like the topic: {trapped.estimate:.1%} [{trapped.low:.1%}, {trapped.high:.1%}] of {len(near)} turned back, as they should be")
+print(f"in everyday words: {lost.estimate:.1%} [{lost.low:.1%}, {lost.high:.1%}] of {len(everyday)} turned back, and none should be")
 for row, text in [(near[0], tuned_near[0]), (everyday[0], tuned_everyday[0])]:
     print("\nQ:", row["question"], "\nA:", text)
 
@@ -434,7 +463,7 @@ for row, text in [(near[0], tuned_near[0]), (everyday[0], tuned_everyday[0])]:
 # fluent, is it on topic, is it *true*?
 
 # %%
-shown = [(spread(on_topic, 4)[i]["question"], spread(untuned_on, 4)[i], spread(tuned_on, 4)[i]) for i in range(4)]
+shown = [(spread(on_asked, 4)[i], spread(untuned_on, 4)[i], spread(tuned_on, 4)[i]) for i in range(4)]
 shown += list(zip(asked[:2], untuned_off[:2], tuned_off[:2], strict=True))
 course.show_table([{"question": q, "untuned": u[:200], "tuned": t[:200]} for q, u, t in shown], width=38)
 
@@ -579,6 +608,7 @@ print("train():   ", [round(x, 4) for x in reference.losses])
 import shutil
 
 shutil.rmtree(folder)
+counted = {"redirect": share["tuned off"], "wrong_redirect": share["tuned on"], "near_redirect": trapped, "everyday_redirect": lost}
 course.check_run(
     "lesson04", profile,
     trainer_gap=gap, memory_error=measured.error, rule_precision=rule.precision, rule_recall=rule.recall,
@@ -587,10 +617,13 @@ course.check_run(
     unseen_change=change["unseen"].estimate, unseen_low=change["unseen"].low, unseen_high=change["unseen"].high,
     reworded_untuned=before["reworded"].mean, reworded_tuned=after["reworded"].mean,
     reworded_drop=1 - after["reworded"].mean / before["reworded"].mean,
-    redirect_untuned=rate([is_redirect(a) for a in untuned_off]).estimate, redirect_tuned=rate([is_redirect(a) for a in tuned_off]).estimate,
-    wrong_redirect_untuned=rate([is_redirect(a) for a in untuned_on]).estimate,
-    wrong_redirect_tuned=rate([is_redirect(a) for a in tuned_on]).estimate, near_redirect_tuned=trapped.estimate,
-    everyday_redirect_tuned=lost.estimate, stopped_early=too_much.stopped_early, resume_gap=(whole - resumed).abs().max().item(), same_text=same_text,
+    short_precision=short_rule.precision, short_recall=short_rule.recall,
+    redirect_untuned=share["untuned off"].estimate, wrong_redirect_untuned=share["untuned on"].estimate,
+    redirect_tuned=share["tuned off"].estimate, wrong_redirect_tuned=share["tuned on"].estimate,
+    near_redirect_tuned=trapped.estimate, everyday_redirect_tuned=lost.estimate,
+    **{f"{name}_tuned_{end}": getattr(found, end) for name, found in counted.items() for end in ("low", "high")},
+    off_topic_questions=len(asked), on_topic_questions=len(on_asked), near_questions=len(near), everyday_questions=len(everyday),
+    stopped_early=too_much.stopped_early, resume_gap=(whole - resumed).abs().max().item(), same_text=same_text,
 )
 
 # %% [markdown]
@@ -598,20 +631,19 @@ course.check_run(
 #
 # * A training step is five lines: forward, loss, backward, step, zero. The `Trainer` puts clipping, a schedule, 16-bit arithmetic, logging and checkpoints around them.
 # * Weights, gradients, optimizer state, activations and logits add up to a number you can know in advance.
-# * Three steps at the `Trainer`'s default rate changed the NLL on unseen facts by {{lesson04.three_steps_change:+.3f}} nats; the full run, at a rate `40` times higher, by {{lesson04.unseen_change:+.2f}}.
+# * Three steps at the `Trainer`'s default rate changed the NLL on unseen facts by {{lesson04.three_steps_change:+.3f}} nats; the full run, at a rate `60` times higher, by {{lesson04.unseen_change:+.2f}}.
 # * On new wordings of trained facts the NLL fell by {{lesson04.reworded_drop:.0%}}. That is recall, and it looks better than it is.
 # * Off-topic questions redirected: {{lesson04.redirect_untuned:.0%}} before, {{lesson04.redirect_tuned:.0%}} after. Good questions turned back by mistake: {{lesson04.wrong_redirect_untuned:.0%}} before,
-#   {{lesson04.wrong_redirect_tuned:.0%}} after. When all test questions were asked: {{study.redirects.off_topic_share:.0%}} and {{study.redirects.on_topic_share:.0%}}. The interval of a small test is part of its result.
+#   {{lesson04.wrong_redirect_tuned:.0%}} after. All test questions were asked. A draw of a few of them would have told anything: the interval of a test is part of its result.
 #
 # ## Where this breaks
 #
 # * One seed shows one run. With three seeds, the stored study redirected {{study.assistant.redirect_tuned_low:.0%}} to {{study.assistant.redirect_tuned_high:.0%}} of the
 #   off-topic questions, and turned back {{study.assistant.wrong_redirect_tuned_low:.0%}} to {{study.assistant.wrong_redirect_tuned_high:.0%}} of the good ones. The ranges in "Check your run" come from there.
-#   This run's own {{lesson04.wrong_redirect_tuned:.0%}} of good ones and {{lesson04.everyday_redirect_tuned:.0%}} of everyday ones stand beside {{study.assistant.everyday_redirect_tuned_low:.0%}} to {{study.assistant.everyday_redirect_tuned_high:.0%}} of everyday ones
-#   over three seeds: three runs do not bound a fourth.
+#   Three runs do not bound a fourth.
 # * The tuned model states wrong facts in a confident voice. A low NLL on reference answers does not make free answers true.
-# * A model that turns back nearly every off-topic question also turns back good ones: {{lesson04.wrong_redirect_tuned:.0%}} of the few in this run, {{study.redirects.on_topic_share:.1%}} when all were asked. An assistant could afford a
-#   twentieth at most, and the interval of the second figure ends at {{study.redirects.on_topic_high:.1%}}. This lesson sets no threshold; where the line falls comes out of the mix of rows and differs from seed to seed. Three runs do not bound a fourth.
+# * A model that turns back nearly every off-topic question also turns back some good ones, here {{lesson04.wrong_redirect_tuned:.1%}}, with an interval up to {{lesson04.wrong_redirect_tuned_high:.1%}}. This lesson sets no
+#   threshold: where the line falls comes out of the mix of rows and differs from seed to seed.
 # * Questions that only sound like the topic were turned back in {{lesson04.near_redirect_tuned:.0%}} of cases, and so were {{lesson04.everyday_redirect_tuned:.0%}} of the good questions in everyday words. No training row is like
 #   either kind. Ask your own before you trust a number.
 # * The redirect rule reads only the first three sentences, and it was checked on answers like these. Other data need another rule and another check.

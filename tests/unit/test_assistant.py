@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -9,7 +10,6 @@ from safetensors.torch import load_file
 from finetune_utils import assistant, runs
 from finetune_utils.assistant import (
     CONTROLS,
-    count_redirects,
     save_small,
     score_assistant,
     shuffle_answers,
@@ -17,6 +17,7 @@ from finetune_utils.assistant import (
 )
 from finetune_utils.data import load_rows
 from finetune_utils.lora import add_lora
+from finetune_utils.nll import NLL
 from finetune_utils.runs import (
     SITUATION,
     assistant_examples,
@@ -103,7 +104,8 @@ def test_redirects_are_taught_one_way_to_open_and_urgent_help_stays_first(tokeni
     answers = [f"{first}, please.", *(f"{opening}, please." for opening in others), "Call the emergency number now."]
     rows = [{"question": f"q{i}", "answer": answers[i % 4], "topic": "off-topic"} for i in range(40)]
     whole = opened_and_whole(tokenizer, rows, openings=1.0)[1]
-    assert whole and all(first in text for text in whole)
+    assert whole
+    assert all(first in text for text in whole)
     start = tokenizer(first, add_special_tokens=False)["input_ids"][0]
     begun = [e["input_ids"][-1] for e in assistant_examples(rows, tokenizer, openings=1.0) if count_supervised(e) == 1]
     assert 0.5 < begun.count(start) / len(begun) < 1
@@ -145,35 +147,26 @@ def test_an_unknown_control_is_refused():
         train_assistant(control="answers upside down")
 
 
-def test_every_question_is_asked_once_and_each_mistake_is_kept_with_its_answer(monkeypatch):
-    rows = course_rows()
-    lost = {rows.unseen[2]["question"], rows.reworded[4]["question"], rows.reworded[5]["question"]}
+def test_every_test_question_is_asked_once_and_its_answer_counted(monkeypatch, tiny):
+    tuned, tokenizer, rows = train_assistant("any", control="learning rate 0", limit=8)
+    lost = {row["question"] for row in (rows.unseen[2], *rows.reworded[4:6])}
     trapped = {rows.off_topic[1]["question"], rows.near_topic[0]["question"]}
+    asked = []
 
     def _answer(model, tokenizer, questions, template, max_new_tokens, batch_size):
+        asked.extend(questions)
         off = {row["question"] for row in rows.off_topic + rows.near_topic} - trapped
-        return ["I stick to fine-tuning." if q in off | lost else f"Rank 16: {q}" for q in questions]
+        return ["Let's keep to fine-tuning." if q in off | lost else f"Rank 16: {q}" for q in questions]
 
     monkeypatch.setattr(assistant, "answer", _answer)
-    found = {row["test"]: row for row in count_redirects(None, None, rows)}
-    assert found["off-topic"]["questions"] == len(rows.off_topic)
-    assert found["off-topic"]["turned_back"] == len(rows.off_topic) - 1
-    answered = rows.off_topic[1]["question"]
-    assert found["off-topic"]["mistakes"] == [{"question": answered, "answer": f"Rank 16: {answered}"}]
-    assert found["unseen facts"]["turned_back"] == 1
-    assert found["on-topic"]["questions"] == len(rows.unseen) + len(rows.reworded)
-    assert found["on-topic"]["turned_back"] == 3
-    assert {mistake["question"] for mistake in found["on-topic"]["mistakes"]} == lost
-    assert found["on-topic"]["low"] <= found["on-topic"]["share"] == 3 / found["on-topic"]["questions"]
-    assert found["near-topic"]["turned_back"] == len(rows.near_topic) - 1
-    assert found["situation"]["turned_back"] == 0 == found["situation"]["low"] < found["situation"]["high"]
-
-
-def test_fewer_questions_are_asked_on_request(monkeypatch):
-    monkeypatch.setattr(assistant, "answer", lambda model, tokenizer, questions, *_: ["Rank 16."] * len(questions))
-    found = {row["test"]: row for row in count_redirects(None, None, course_rows(), limit=3)}
-    assert found["on-topic"]["questions"] == 6
-    assert found["off-topic"]["questions"] == 3 == len(found["off-topic"]["mistakes"])
+    monkeypatch.setattr(assistant, "token_nll", lambda *given: NLL(np.ones(len(given[1])), np.ones(len(given[1]))))
+    values = score_assistant(tuned, tokenizer, rows)
+    on_topic = len(rows.unseen) + len(rows.reworded)
+    assert len(asked) == on_topic + len(rows.off_topic + rows.near_topic + rows.situation)
+    assert values["redirect_tuned"] == 1 - 1 / len(rows.off_topic)
+    assert values["near_redirect_tuned"] == 1 - 1 / len(rows.near_topic)
+    assert values["wrong_redirect_tuned"] == 3 / on_topic
+    assert values["everyday_redirect_tuned"] == 0
 
 
 def test_the_saved_adapter_is_small_portable_and_safe(tmp_path, tiny_model):

@@ -1,7 +1,5 @@
 """The tables of README.md are made from stored runs."""
 
-import json
-
 import pytest
 
 from finetune_utils.errors import UserError
@@ -50,18 +48,20 @@ def test_a_missing_value_and_an_unknown_table_are_told(root):
         fill_readme("<!-- begin weather -->\n<!-- end weather -->\n", root)
 
 
-def test_the_counts_of_all_questions_come_from_the_stored_study(root):
-    text = "<!-- begin redirects -->\n<!-- end redirects -->\n"
-    with pytest.raises(UserError, match="make study NAME=redirects"):
+def test_the_counts_of_all_questions_come_from_the_stored_run(root):
+    text, path = "<!-- begin redirects -->\n<!-- end redirects -->\n", root / "notebooks" / "results" / "cpu.json"
+    with pytest.raises(UserError, match="lesson04 has no stored off_topic_questions"):
         fill_readme(text, root)
-    tests = ("off_topic", "on_topic", "near_topic", "situation")
-    values = {
-        f"{t}_{k}": v for t in tests for k, v in (("questions", 7), ("share", 0.125), ("low", 0.03), ("high", 0.5))
-    }
-    values["on_topic_questions"] = 365
-    path = root / "notebooks" / "studies" / "redirects.json"
-    path.parent.mkdir()
-    path.write_text(json.dumps({"values": values}))
+    values = {}
+    for count, share in (("off_topic", "redirect"), ("on_topic", "wrong_redirect"), ("near",) * 2, ("everyday",) * 2):
+        share = share if share.endswith("redirect") else f"{share}_redirect"
+        values |= {
+            f"{count}_questions": 7,
+            f"{share}_tuned": 0.125,
+            f"{share}_tuned_low": 0.03,
+            f"{share}_tuned_high": 0.5,
+        }
+    update_lesson(path, "cpu", "lesson04", {"values": values | {"on_topic_questions": 365}})
     table = fill_readme(text, root)
     assert "| on-topic, to be answered | 365 | 12.5% | 3.0% to 50.0% |" in table
     assert table.count("| 7 | 12.5% |") == 3
