@@ -74,8 +74,9 @@ def with_openings(
     openings: Sequence[Example] | None = None,
     seed: int = 0,
     turns: int = 1,
+    alone: float = 0.0,
 ) -> list[Example]:
-    """Follow every batch of whole examples by batches of examples that end after the first tokens of their answer.
+    """Follow batches of whole examples by batches of examples that end after the first tokens of their answer.
 
     Some behavior is decided by how an answer opens ("Let's keep to ..." or not), and one opening token hardly counts
     beside forty others. A batch of openings is short, so it costs little, and its loss is about the opening alone.
@@ -84,6 +85,8 @@ def with_openings(
         tokens: supervised tokens that an opening keeps.
         openings: the examples whose openings are used (default: all of them), as often as it takes.
         turns: batches of openings after each batch of whole examples.
+        alone: share of the batches of whole examples that come first and have no openings after them. What is learned
+            last, at small rates, is not moved again.
 
     Returns:
         The examples in the order of training (pass `shuffle=False`), whole ones and openings each shuffled. Whole
@@ -93,11 +96,13 @@ def with_openings(
     random.Random(f"{seed}-whole").shuffle(whole)
     whole = whole[: max(len(whole) // batch_size, 1) * batch_size]
     source = examples if openings is None else openings
-    order = example_order([1] * len(source), turns * len(whole), max_steps=1, seed=seed, group_by_length=False)
+    first = int(alone * (len(whole) // batch_size)) * batch_size
+    needed = turns * (len(whole) - first)
+    order = example_order([1] * len(source), needed, max_steps=1, seed=seed, group_by_length=False)
     cut = [_opening(source[i], tokens) for i in order]
-    mixed = []
-    for i in range(0, len(whole), batch_size):
-        mixed += whole[i : i + batch_size] + cut[turns * i : turns * (i + batch_size)]
+    mixed = whole[:first]
+    for i in range(first, len(whole), batch_size):
+        mixed += whole[i : i + batch_size] + cut[turns * (i - first) : turns * (i - first + batch_size)]
     return mixed
 
 

@@ -29,7 +29,9 @@ ASSISTANT_RANK = 16
 ASSISTANT_RATE = 3e-3
 ASSISTANT_BATCH = 8
 ASSISTANT_OPENING = 1  # tokens of an answer that decide whether it redirects
-ASSISTANT_TURNS = 2  # batches of openings after each batch of whole answers
+ASSISTANT_ALONE = 0.5  # share of the batches of whole answers before the first openings
+ASSISTANT_TURNS = 4  # batches of openings after each of the others
+ASSISTANT_REPEATS = 2  # how often the openings of good answers are drawn for one of a redirect
 ASSISTANT_WHOLE_OFF_TOPIC = 0.2  # shares of the off-topic training rows
 ASSISTANT_OPENING_OFF_TOPIC = 0.5
 # How redirects open in the data, but for those that send to urgent help first. The assistant learns the first way only.
@@ -111,7 +113,7 @@ def _shuffle_key(seed: int, text: str) -> str:
 def assistant_examples(
     rows: Sequence[dict[str, Any]], tokenizer: Any, seed: int = 0, openings: float = ASSISTANT_OPENING_OFF_TOPIC
 ) -> list[Example]:
-    """The assistant's training examples in their order: a batch of whole answers, then two batches of openings, in turn.
+    """The assistant's training examples in their order: batches of whole answers, in the second half with openings between.
 
     Whole redirects are much alike, so there is one for every five off-topic rows. Openings are drawn from half of the
     off-topic rows (`openings`) and twice from all others: with more redirects, good questions are turned back.
@@ -128,8 +130,10 @@ def assistant_examples(
         return tokenize_rows(some, tokenizer, ASSISTANT_TEMPLATE).examples if some else []
 
     answers = encode(others)
-    to_open = answers * ASSISTANT_TURNS + encode(opened)
-    return with_openings(answers + encode(whole), ASSISTANT_BATCH, ASSISTANT_OPENING, to_open, seed, ASSISTANT_TURNS)
+    return with_openings(
+        answers + encode(whole), ASSISTANT_BATCH, ASSISTANT_OPENING, answers * ASSISTANT_REPEATS + encode(opened), seed,
+        ASSISTANT_TURNS, ASSISTANT_ALONE,
+    )  # fmt: skip
 
 
 def _reopen(row: dict[str, Any]) -> dict[str, Any]:

@@ -319,7 +319,7 @@ average = sum(map(count_supervised, train_set)) / len(train_set)
 print(f"{average:.0f} supervised tokens an answer: the first is {1 / average:.1%} of the loss")
 
 # %% [markdown]
-# The loss is an average over all tokens, so the decision hardly counts. The remedy is in the data: `with_openings` follows every batch of
+# The loss is an average over all tokens, so the decision hardly counts. The remedy is in the data: `with_openings` follows each batch of
 # whole answers by a batch of answers that stop after their first token. Such rows are short: they cost less than half of a whole answer.
 
 # %%
@@ -338,15 +338,18 @@ turning_back = sum(p for token, p in chances.items() if token != "A")
 print(f"turning back {turning_back:.2f}, answering {chances['A']:.2f}; greedy takes {max(chances, key=chances.get)!r}")
 
 # %% [markdown]
-# Three ways to say the same split the vote. So the assistant learns only one way to open a redirect. `runs.assistant_examples` does all of it: two batches of openings after each batch of whole answers, and every redirect among
-# the openings starts with "Let's". Whole redirects are much alike, so there is one for five off-topic rows. Openings come from half of the off-topic rows and twice from all others: with more, the model turns back too easily.
+# Three ways to say the same split the vote. So the assistant learns only one way to open a redirect: every redirect among the openings starts with "Let's". Whole redirects are much alike, so there is one for five off-topic
+# rows. Openings come from half of the off-topic rows and twice from all others: with more, the model turns back too easily.
+#
+# The order matters, too. Half of the batches of whole answers go first. Then four batches of openings follow each: what is learned last, at small rates, is not moved again by the rest.
+# `runs.assistant_examples` does all of it.
 
 # %%
 if profile.shrunk:  # fewer rows: smaller batches make more steps of them
     runs.ASSISTANT_BATCH, runs.ASSISTANT_RATE = 4, 2.5e-3
 in_order = runs.assistant_examples(spread(rows.train, profile.train_rows), tokenizer)
-turns = 1 + runs.ASSISTANT_TURNS
-print(f"{len(train_set)} rows became {len(in_order)} examples: {len(in_order) // turns} whole answers, and openings")
+is_whole = [count_supervised(example) > runs.ASSISTANT_OPENING for example in in_order]
+print(f"{len(train_set)} rows became {sum(is_whole)} whole answers and {len(is_whole) - sum(is_whole)} openings")
 
 # %% [markdown]
 # Rate, rank (the size of the adapter, lesson 06) and this mix were chosen on dev rows and on a fifth of the training facts, kept aside for that; the section "The learning rate decides most" shows how. Watch three numbers as they
@@ -368,7 +371,8 @@ speed = result.operations / result.seconds / 1e9
 print(f"{result.operations / 1e12:.0f} tera-operations by the rule of six, {speed:.0f} billion a second")
 
 # %%
-plots.loss_curve(result.history[::turns], label="loss on whole answers")
+on_whole = [entry for entry, whole in zip(result.history, is_whole[:: runs.ASSISTANT_BATCH], strict=False) if whole]
+plots.loss_curve(on_whole, label="loss on whole answers")
 
 # %% [markdown]
 # The plot leaves out the steps with openings. The training loss falls. That is not yet a result: the test rows decide.

@@ -219,6 +219,15 @@ def test_several_batches_of_openings_may_follow_each_batch_of_whole_examples():
     assert sorted(cut) == sorted([*range(6), *range(6)])
 
 
+def test_openings_may_wait_until_a_share_of_the_whole_examples_is_through():
+    ordered = with_openings(numbered(10), batch_size=2, tokens=1, turns=2, alone=0.5)
+    sizes = [len(e["input_ids"]) for e in ordered]
+    assert sizes == [6] * 4 + [6, 6, 3, 3, 3, 3] * 3
+    assert len({e["input_ids"][0] for e in ordered if len(e["input_ids"]) == 6}) == 10
+    cut = [e["input_ids"][0] for e in ordered if len(e["input_ids"]) == 3]
+    assert sorted(cut.count(i) for i in range(10)) == [1] * 8 + [2] * 2
+
+
 def test_openings_are_short_and_leave_the_examples_alone():
     example = {"input_ids": [5, 6, 7, 8], "labels": [-100, 6, -100, 8]}
     before = {name: list(values) for name, values in example.items()}
