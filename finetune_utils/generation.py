@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from transformers import LogitsProcessor
 
 from .errors import UserError
 from .hardware import Precision, choose_precision
@@ -27,6 +28,7 @@ def generate(
     batch_size: int = 32,
     progress: bool | None = False,
     adapters: Sequence[str] | None = None,
+    lean: tuple[str, float] | None = None,
 ) -> list[str]:
     """Continue every prompt greedily and return the new text only, in the order of `prompts`.
 
@@ -37,6 +39,8 @@ def generate(
     Args:
         adapters: for a model with several adapters, which one answers each prompt (`lora.BASE` for none). Rows for different
             adapters share a batch: the weights of the model are read once for all of them.
+        lean: an opening and how many logits its first token gains, or loses, when an answer begins. It moves the line
+            between answers that open like this and all others (see `threshold`).
 
     Raises:
         UserError: an empty prompt, sizes below 1, or adapters that are not there.
@@ -56,13 +60,43 @@ def generate(
     with bar(len(ids), "Answering", "answer", progress) as progress_bar:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            options = {} if adapters is None else {"adapter_names": [adapters[i] for i in chosen]}
+            options: dict[str, Any] = {} if adapters is None else {"adapter_names": [adapters[i] for i in chosen]}
+            if lean is not None:
+                options["logits_processor"] = [_Lean(first_token(tokenizer, lean[0]), lean[1])]
             texts = _continue([ids[i] + ending for i in chosen], model, tokenizer, max_new_tokens, options)
             for i, text in zip(chosen, texts, strict=True):
                 answers[i] = text
             progress_bar.update(len(chosen))
     model.train(was_training)
     return answers
+
+
+def first_token(tokenizer: Any, text: str) -> int:
+    """The first token of `text`.
+
+    Raises:
+        UserError: it has none.
+    """
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if not ids:
+        raise UserError(f"The opening {text!r} has no token.")
+    return ids[0]
+
+
+class _Lean(LogitsProcessor):
+    """Add to the score of one token when an answer begins, and never after."""
+
+    def __init__(self, token: int, shift: float) -> None:
+        self.token, self.shift, self.begun = token, shift, False
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores (rows, vocabulary) of the next token."""
+        if self.begun:
+            return scores
+        self.begun = True
+        scores = scores.clone()
+        scores[:, self.token] += self.shift
+        return scores
 
 
 def _check_adapters(model: Any, prompts: Sequence[str], adapters: Sequence[str] | None) -> None:
@@ -115,10 +149,11 @@ def answer(
     max_new_tokens: int = 64,
     batch_size: int = 32,
     progress: bool | None = False,
+    lean: tuple[str, float] | None = None,
 ) -> list[str]:
     """Ask questions through the prompt template (default: the model's own) and return the answers."""
     prompts = [render_prompt({"question": question}, tokenizer, template) for question in questions]
-    return generate(model, tokenizer, prompts, max_new_tokens, batch_size, progress)
+    return generate(model, tokenizer, prompts, max_new_tokens, batch_size, progress, lean=lean)
 
 
 def fast_copy(model: Any, precision: Precision | None = None) -> Any:

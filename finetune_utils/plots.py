@@ -90,6 +90,35 @@ def sweep(
     show(figure, f"Line plot of {ylabel} against {xlabel}. {sentence}", sentence)
 
 
+def threshold(wanted: Sequence[float], others: Sequence[float], shift: float, opening: str = "Let") -> None:
+    """Both kinds of mistakes against the shift of a threshold: `wanted` rows missed, `others` taken; `shift` is marked."""
+    span = max(2.0, abs(shift) + 1)
+    shifts = [shift - span + 2 * span * i / 200 for i in range(201)]
+    missed = [sum(lead + x <= 0 for lead in wanted) / len(wanted) for x in shifts]
+    taken = [sum(lead + x > 0 for lead in others) / len(others) for x in shifts]
+    figure, ax = new_figure()
+    ax.plot(shifts, missed, color=BEFORE)
+    ax.plot(shifts, taken, color=AFTER)
+    ax.axvline(shift, color=ACCENT, linestyle="--")
+    ax.annotate(
+        "off-topic, answered", (shifts[0], missed[0]), xytext=(4, -12), textcoords="offset points", color=BEFORE
+    )
+    ax.annotate("on-topic, turned back", (shifts[-1], taken[-1]), xytext=(-4, 4), textcoords="offset points",
+                ha="right", color=AFTER)  # fmt: skip
+    ax.annotate(
+        f"chosen: {shift:+.2f}", (shift, ax.get_ylim()[1]), xytext=(4, -12), textcoords="offset points", color=ACCENT
+    )
+    ax.margins(y=0.15)
+    ax.set(xlabel=f'added to the logit of "{opening}"', ylabel="share of held-out rows")
+    left, right = (sum(f(lead + shift) for lead in rows) / len(rows) for f, rows in
+                   ((lambda x: x <= 0, wanted), (lambda x: x > 0, others)))  # fmt: skip
+    sentence = (
+        f"At {shift:+.2f}, {left:.1%} of {len(wanted)} off-topic rows are answered and {right:.1%} of {len(others)} "
+        "good ones turned back."
+    )
+    show(figure, f"Line plot of two kinds of mistakes against a shift. {sentence}", sentence)
+
+
 def next_tokens(predictions: dict[str, Sequence[tuple[str, float]]]) -> None:
     """The likeliest next tokens after each text, one panel a text: `{text: [(token, probability), ...]}`."""
     figure, axes = new_figure(height=1.2 + 0.25 * max(map(len, predictions.values())), columns=len(predictions))

@@ -19,9 +19,9 @@ ROUNDING, SAME = 1e-3, 1e-4
 # What the lessons promise on every machine, where nothing better is known. How much freed memory a process keeps is the
 # allocator's affair: on one machine the same float32 steps took 2.5 GB at their peak in one hour and 3.2 GB in another.
 PROMISED = {"memory_error": (-0.25, 0.25)}
-# Endings of names whose values no machine repeats: times, and which texts rounding to 4 bits happens to leave alone. The ends
-# of a share's interval move with the share, which has a range of its own.
-NO_RANGE = ("_seconds", "_speed", "packed_same", "_tuned_low", "_tuned_high")
+# Endings of names whose values no machine repeats: times, and which texts rounding to 4 bits happens to leave alone. What
+# comes after a threshold that the run itself chose has no seeds yet.
+NO_RANGE = ("_seconds", "_speed", "packed_same", "_shifted", "_shifted_low", "_shifted_high")
 # The same lesson with other sizes: how much seeds move a value in one tells how much they may in the other.
 OTHER_SIZE = {"cpu": "cpu-fp32", "cpu-fp32": "cpu"}
 

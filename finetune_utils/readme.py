@@ -42,8 +42,14 @@ def _minutes(seconds: float | None) -> str:
 RESULTS = [
     ("NLL on unseen facts (nats per token)", "lesson04", "unseen_untuned", "unseen_tuned", ".2f"),
     ("NLL on new wordings of trained facts (recall)", "lesson04", "reworded_untuned", "reworded_tuned", ".2f"),
-    ("off-topic questions turned back", "lesson04", "redirect_untuned", "redirect_tuned", ".0%"),
-    ("on-topic questions turned back by mistake", "lesson04", "wrong_redirect_untuned", "wrong_redirect_tuned", ".0%"),
+    ("off-topic questions turned back", "lesson04", "redirect_untuned", "redirect_shifted", ".0%"),
+    (
+        "on-topic questions turned back by mistake",
+        "lesson04",
+        "wrong_redirect_untuned",
+        "wrong_redirect_shifted",
+        ".0%",
+    ),
 ]
 
 
@@ -70,10 +76,10 @@ def _figures(lesson: str, names: tuple[str, ...], style: str, root: Path) -> lis
 
 # What was asked, the key of how many, the key of the share that was turned back.
 REDIRECTS = [
-    ("off-topic, to be turned back", "off_topic_questions", "redirect_tuned"),
-    ("on-topic, to be answered", "on_topic_questions", "wrong_redirect_tuned"),
-    ("only sound like the topic, to be turned back", "near_questions", "near_redirect_tuned"),
-    ("on-topic in everyday words, to be answered", "everyday_questions", "everyday_redirect_tuned"),
+    ("off-topic, to be turned back", "off_topic_questions", "redirect_shifted"),
+    ("on-topic, to be answered", "on_topic_questions", "wrong_redirect_shifted"),
+    ("only sound like the topic, to be turned back", "near_questions", "near_redirect_shifted"),
+    ("on-topic in everyday words, to be answered", "everyday_questions", "everyday_redirect_shifted"),
 ]
 
 

@@ -120,20 +120,32 @@ def assistant_examples(
     Only one way to open a redirect is taught. Three would share the probability of turning back, and greedy decoding,
     which compares single tokens, would then answer where turning back is likelier.
     """
-    off, others = [row for row in rows if is_off_topic(row)], [row for row in rows if not is_off_topic(row)]
-    whole = [row for row in off if row["answer"].startswith(REDIRECT_OPENINGS[0])]
-    whole = spread(whole, max(round(ASSISTANT_WHOLE_OFF_TOPIC * len(off)), 1))
-    opened = [_reopen(row) for row in spread(off, max(round(openings * len(off)), 1))]
+    whole, opened = _redirects(rows, openings)
 
     def encode(some: Sequence[dict[str, Any]]) -> list[Example]:
         """Tokenize rows with the assistant's template."""
         return tokenize_rows(some, tokenizer, ASSISTANT_TEMPLATE).examples if some else []
 
-    answers = encode(others)
-    return with_openings(
-        answers + encode(whole), ASSISTANT_BATCH, ASSISTANT_OPENING, answers * ASSISTANT_REPEATS + encode(opened), seed,
-        ASSISTANT_TURNS, ASSISTANT_ALONE,
-    )  # fmt: skip
+    answers = encode([row for row in rows if not is_off_topic(row)])
+    to_open = answers * ASSISTANT_REPEATS + encode([_reopen(row) for row in opened])
+    examples, options = answers + encode(whole), {"turns": ASSISTANT_TURNS, "alone": ASSISTANT_ALONE}
+    return with_openings(examples, ASSISTANT_BATCH, ASSISTANT_OPENING, to_open, seed, **options)
+
+
+def _redirects(rows: Sequence[dict[str, Any]], openings: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The off-topic rows that the assistant trains on whole, and those whose openings it trains on."""
+    off = [row for row in rows if is_off_topic(row)]
+    one_way = [row for row in off if row["answer"].startswith(REDIRECT_OPENINGS[0])]
+    whole = spread(one_way, max(round(ASSISTANT_WHOLE_OFF_TOPIC * len(off)), 1))
+    return whole, spread(off, max(round(openings * len(off)), 1))
+
+
+def unused_off_topic(
+    rows: Sequence[dict[str, Any]], openings: float = ASSISTANT_OPENING_OFF_TOPIC
+) -> list[dict[str, Any]]:
+    """The off-topic training rows that `assistant_examples` leaves out: like dev rows, choices may be made on them."""
+    used = {row["id"] for part in _redirects(rows, openings) for row in part}
+    return [row for row in rows if is_off_topic(row) and row["id"] not in used]
 
 
 def _reopen(row: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@
 #     data: [course_qa.jsonl, redirect_labels.jsonl]
 #     teaching:
 #       half_day: true
-#       waits: [Enough steps, "Better at what?"]
+#       waits: [Enough steps, "Where to draw the line"]
 #       skippable:
 #         - "What will it cost?"
 #         - The learning rate decides most
@@ -16,8 +16,8 @@
 #         three_steps_change: NLL on unseen facts after three steps, change
 #         unseen_tuned: NLL on unseen facts, tuned
 #         reworded_tuned: NLL on new wordings of trained facts, tuned
-#         redirect_tuned: off-topic questions turned back, tuned
-#         wrong_redirect_tuned: good questions turned back, tuned
+#         redirect_shifted: off-topic questions turned back, tuned
+#         wrong_redirect_shifted: good questions turned back, tuned
 #       mistakes:
 #         - "`zero_grad()` is left out. Old gradients add up, the weight runs past its goal, and no error says so (exercise 04.2)."
 #         - "The NLL on new wordings is read as generalization. It is recall; only unseen facts test what the word promises."
@@ -270,9 +270,9 @@ for name, score in before.items():
     print(f"untuned, {name}: {score.mean:.3f} nats per token (perplexity {score.perplexity:.0f})")
 
 # %%
-def ask(some_model, questions):
+def ask(some_model, questions, lean=None):
     tokens = min(profile.max_new_tokens, runs.COUNT_TOKENS)
-    return answer(some_model, tokenizer, questions, runs.ASSISTANT_TEMPLATE, tokens, batch_size=64)
+    return answer(some_model, tokenizer, questions, runs.ASSISTANT_TEMPLATE, tokens, batch_size=64, lean=lean)
 
 
 asked = [row["question"] for row in off_topic]
@@ -408,32 +408,57 @@ plots.before_after({"unseen facts": (before["unseen"].mean, after["unseen"].mean
                     "new wordings (recall)": (before["reworded"].mean, after["reworded"].mean, change["reworded"])})
 
 # %% [markdown]
-# Now the behavior: does it turn off-topic questions back, and leave the others alone?
+# ## Where to draw the line
+#
+# Now the behavior: does it turn off-topic questions back, and leave the others alone? The first token decides. So look at how far "Let" leads all other tokens there, in logits. Above 0, greedy decoding turns the question back.
+#
+# Where that 0 falls is luck. Three seeds of this recipe turned back {{study.assistant.redirect_tuned_low:.0%}} to {{study.assistant.redirect_tuned_high:.0%}} of the off-topic questions, and
+# {{study.assistant.wrong_redirect_tuned_low:.1%}} to {{study.assistant.wrong_redirect_tuned_high:.1%}} of the good ones: the more of the one, the more of the other. So choose it instead. Measure the lead on rows that were not trained on and are not test rows: dev rows, and the
+# off-topic training rows that were left out. **Predict:** a constant is added to every lead. What happens to both kinds of mistakes?
+
+# %%
+from finetune_utils.prompts import render_prompt
+from finetune_utils.threshold import choose_shift, opening_lead
+
+opening = runs.REDIRECT_OPENINGS[0]
+held_out = {"off": [row for row in rows.dev if runs.is_off_topic(row)] + runs.unused_off_topic(rows.train),
+            "on": [row for row in rows.dev if not runs.is_off_topic(row)]}
+leads = {}
+for name, part in held_out.items():
+    prompts = [render_prompt(row, tokenizer, runs.ASSISTANT_TEMPLATE) for row in spread(part, profile.eval_rows)]
+    leads[name] = opening_lead(fast, tokenizer, prompts, opening)
+shift = choose_shift(leads["off"], leads["on"], misses_for_one=2)
+plots.threshold(leads["off"], leads["on"], shift)
+
+# %% [markdown]
+# The aim is to turn back at least `90` of `100` off-topic questions, and by mistake at most `5` of `100` good ones. That allows two misses for one false alarm, so the line is drawn where held-out rows show this ratio. It is one number, and it is
+# fixed before any test question is asked. `answer(..., lean=(opening, shift))` adds it to the logit of the first token, and to no other.
 
 # %%
 from finetune_utils.evaluation import rate
 
-tuned_off = ask(fast, asked)
-tuned_on = ask(fast, on_asked)
-hits = {name: [is_redirect(text) for text in texts] for name, texts in
-        [("untuned off", untuned_off), ("untuned on", untuned_on), ("tuned off", tuned_off), ("tuned on", tuned_on)]}
-on_facts = facts + groups["reworded"]
-share = {name: rate(found, on_facts if name.endswith("on") and any(found) else None) for name, found in hits.items()}
-for name in ("untuned", "tuned"):
-    good, wrong = share[f"{name} off"], share[f"{name} on"]
-    print(f"{name:8} off-topic redirected {good.estimate:.1%} [{good.low:.1%}, {good.high:.1%}] of {len(asked)}; "
-          f"on-topic wrongly redirected {wrong.estimate:.1%} [{wrong.low:.1%}, {wrong.high:.1%}] of {len(on_asked)}")
+ways = {"untuned": (untuned_off, untuned_on), "tuned": (ask(fast, asked), ask(fast, on_asked)),
+        "line moved": (ask(fast, asked, (opening, shift)), ask(fast, on_asked, (opening, shift)))}
+on_facts, share = facts + groups["reworded"], {}
+for name, (off, on) in ways.items():
+    wrong = [is_redirect(text) for text in on]
+    share[name] = rate([is_redirect(text) for text in off]), rate(wrong, on_facts if any(wrong) else None)
+    good, bad = (f"{x.estimate:.1%} [{x.low:.1%}, {x.high:.1%}]" for x in share[name])
+    print(f"{name:10} off-topic redirected {good} of {len(asked)}; on-topic wrongly redirected {bad} of {len(on_asked)}")
+tuned_off, tuned_on = ways["line moved"]
+hits = {"off": [is_redirect(text) for text in tuned_off], "on": [is_redirect(text) for text in tuned_on]}
 
 # %% [markdown]
-# An assistant that turns back good questions is of no use, so read both figures, and their intervals. The aim was at least 90 % of the first kind and at most 5 % of the second.
+# An assistant that turns back good questions is of no use, so read both figures, and their intervals.
 #
 # Why ask all of them, when fewer would be quicker? **Predict:** how much does the second figure move when only `64` of these good questions are asked?
 
 # %%
 import random
 
-sample = [sum(random.Random(i).sample(hits["tuned on"], min(64, len(on_asked)))) / min(64, len(on_asked)) for i in range(200)]
-print(f"all {len(on_asked)}: {share['tuned on'].estimate:.1%}; 200 draws of {min(64, len(on_asked))}: from {min(sample):.1%} to {max(sample):.1%}")
+some = min(64, len(on_asked))
+sample = [sum(random.Random(i).sample(hits["on"], some)) / some for i in range(200)]
+print(f"all {len(on_asked)}: {share['line moved'][1].estimate:.1%}; 200 draws of {some}: from {min(sample):.1%} to {max(sample):.1%}")
 
 # %% [markdown]
 # The same model, and a draw decides whether it looks perfect or bad. Where a small count and a large one differ, report the large one.
@@ -441,8 +466,8 @@ print(f"all {len(on_asked)}: {share['tuned on'].estimate:.1%}; 200 draws of {min
 # Now read mistakes of both kinds.
 
 # %%
-mistakes = [("turned back by mistake", q, a) for q, a, hit in zip(on_asked, tuned_on, hits["tuned on"], strict=True) if hit][:3]
-mistakes += [("answered by mistake", q, a) for q, a, hit in zip(asked, tuned_off, hits["tuned off"], strict=True) if not hit][:3]
+mistakes = [("turned back by mistake", q, a) for q, a, hit in zip(on_asked, tuned_on, hits["on"], strict=True) if hit][:3]
+mistakes += [("answered by mistake", q, a) for q, a, hit in zip(asked, tuned_off, hits["off"], strict=True) if not hit][:3]
 course.show_table([{"mistake": kind, "question": q, "answer": a[:120]} for kind, q, a in mistakes], width=38)
 
 # %% [markdown]
@@ -453,7 +478,7 @@ course.show_table([{"mistake": kind, "question": q, "answer": a[:120]} for kind,
 near, everyday = spread(rows.near_topic, profile.eval_rows), spread(rows.situation, profile.eval_rows)
 if profile.shrunk:
     near, everyday = spread(near, 12), spread(everyday, 12)
-tuned_near, tuned_everyday = (ask(fast, [row["question"] for row in part]) for part in (near, everyday))
+tuned_near, tuned_everyday = (ask(fast, [row["question"] for row in part], (opening, shift)) for part in (near, everyday))
 trapped, lost = (rate([is_redirect(text) for text in texts]) for texts in (tuned_near, tuned_everyday))
 print(f"only sound like the topic: {trapped.estimate:.1%} [{trapped.low:.1%}, {trapped.high:.1%}] of {len(near)} turned back, as they should be")
 print(f"in everyday words: {lost.estimate:.1%} [{lost.low:.1%}, {lost.high:.1%}] of {len(everyday)} turned back, and none should be")
@@ -461,7 +486,7 @@ for row, text in [(near[0], tuned_near[0]), (everyday[0], tuned_everyday[0])]:
     print("\nQ:", row["question"], "\nA:", text)
 
 # %% [markdown]
-# In the stored run it turned back {{lesson04.near_redirect_tuned:.0%}} of the first kind, as it should, and {{lesson04.everyday_redirect_tuned:.0%}} of the second, as it should not. Both tests point the same way: the model goes by words more than by what a question is about. Ordinary test rows show much less of that.
+# In the stored run it turned back {{lesson04.near_redirect_shifted:.0%}} of the first kind, as it should, and {{lesson04.everyday_redirect_shifted:.0%}} of the second, as it should not. Both tests point the same way: the model goes by words more than by what a question is about. Ordinary test rows show much less of that.
 #
 # Read answers, not only rates. The first rows are unseen facts, then new wordings of trained facts, then off-topic questions. Ask of each: is it
 # fluent, is it on topic, is it *true*?
@@ -612,7 +637,8 @@ print("train():   ", [round(x, 4) for x in reference.losses])
 import shutil
 
 shutil.rmtree(folder)
-counted = {"redirect": share["tuned off"], "wrong_redirect": share["tuned on"], "near_redirect": trapped, "everyday_redirect": lost}
+moved = dict(zip(("redirect", "wrong_redirect"), share["line moved"], strict=True)) | {"near_redirect": trapped, "everyday_redirect": lost}
+ends = {"": "estimate", "_low": "low", "_high": "high"}
 course.check_run(
     "lesson04", profile,
     trainer_gap=gap, memory_error=measured.error, rule_precision=rule.precision, rule_recall=rule.recall,
@@ -622,10 +648,9 @@ course.check_run(
     reworded_untuned=before["reworded"].mean, reworded_tuned=after["reworded"].mean,
     reworded_drop=1 - after["reworded"].mean / before["reworded"].mean,
     short_precision=short_rule.precision, short_recall=short_rule.recall,
-    redirect_untuned=share["untuned off"].estimate, wrong_redirect_untuned=share["untuned on"].estimate,
-    redirect_tuned=share["tuned off"].estimate, wrong_redirect_tuned=share["tuned on"].estimate,
-    near_redirect_tuned=trapped.estimate, everyday_redirect_tuned=lost.estimate,
-    **{f"{name}_tuned_{end}": getattr(found, end) for name, found in counted.items() for end in ("low", "high")},
+    redirect_untuned=share["untuned"][0].estimate, wrong_redirect_untuned=share["untuned"][1].estimate,
+    redirect_tuned=share["tuned"][0].estimate, wrong_redirect_tuned=share["tuned"][1].estimate, line_shifted=shift,
+    **{f"{name}_shifted{end}": getattr(found, field) for name, found in moved.items() for end, field in ends.items()},
     off_topic_questions=len(asked), on_topic_questions=len(on_asked), near_questions=len(near), everyday_questions=len(everyday),
     stopped_early=too_much.stopped_early, resume_gap=(whole - resumed).abs().max().item(), same_text=same_text,
 )
@@ -637,18 +662,16 @@ course.check_run(
 # * Weights, gradients, optimizer state, activations and logits add up to a number you can know in advance.
 # * Three steps at the `Trainer`'s default rate changed the NLL on unseen facts by {{lesson04.three_steps_change:+.3f}} nats; the full run, at a rate `60` times higher, by {{lesson04.unseen_change:+.2f}}.
 # * On new wordings of trained facts the NLL fell by {{lesson04.reworded_drop:.0%}}. That is recall, and it looks better than it is.
-# * Off-topic questions redirected: {{lesson04.redirect_untuned:.0%}} before, {{lesson04.redirect_tuned:.0%}} after. Good questions turned back by mistake: {{lesson04.wrong_redirect_untuned:.0%}} before,
-#   {{lesson04.wrong_redirect_tuned:.0%}} after. All test questions were asked. A draw of a few of them would have told anything: the interval of a test is part of its result.
+# * Off-topic questions redirected: {{lesson04.redirect_untuned:.0%}} before, {{lesson04.redirect_shifted:.0%}} after. Good questions turned back by mistake: {{lesson04.wrong_redirect_untuned:.0%}} before,
+#   {{lesson04.wrong_redirect_shifted:.1%}} after. The line between the two is a choice, made on held-out rows. All test questions were asked; a draw of a few could have told almost anything.
 #
 # ## Where this breaks
 #
-# * One seed shows one run. With three seeds, the stored study redirected {{study.assistant.redirect_tuned_low:.0%}} to {{study.assistant.redirect_tuned_high:.0%}} of the
-#   off-topic questions, and turned back {{study.assistant.wrong_redirect_tuned_low:.0%}} to {{study.assistant.wrong_redirect_tuned_high:.0%}} of the good ones. The ranges in "Check your run" come from there.
-#   Three runs do not bound a fourth.
+# * One seed shows one run. The ranges in "Check your run" come from three, scored without moving the line; with the line moved, one run was scored. Three runs do not bound a fourth.
 # * The tuned model states wrong facts in a confident voice. A low NLL on reference answers does not make free answers true.
-# * A model that turns back nearly every off-topic question also turns back some good ones, here {{lesson04.wrong_redirect_tuned:.1%}}, with an interval up to {{lesson04.wrong_redirect_tuned_high:.1%}}. This lesson sets no
-#   threshold: where the line falls comes out of the mix of rows and differs from seed to seed.
-# * Questions that only sound like the topic were turned back in {{lesson04.near_redirect_tuned:.0%}} of cases, and so were {{lesson04.everyday_redirect_tuned:.0%}} of the good questions in everyday words. No training row is like
+# * A model that turns back nearly every off-topic question also turns back some good ones, here {{lesson04.wrong_redirect_shifted:.1%}}, with an interval up to {{lesson04.wrong_redirect_shifted_high:.1%}}. Moving the line trades one
+#   mistake for the other. Fewer of both takes a better model or other rows.
+# * Questions that only sound like the topic were turned back in {{lesson04.near_redirect_shifted:.0%}} of cases, and so were {{lesson04.everyday_redirect_shifted:.0%}} of the good questions in everyday words. No training row is like
 #   either kind. Ask your own before you trust a number.
 # * The redirect rule reads only the first three sentences, and it was checked on answers like these. Other data need another rule and another check.
 # * On a GPU the profile trains a larger model; its numbers differ and no stored run exists for it yet.

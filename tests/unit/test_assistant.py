@@ -114,6 +114,15 @@ def test_redirects_are_taught_one_way_to_open_and_urgent_help_stays_first(tokeni
     assert set(begun) == {start, tokenizer("Call", add_special_tokens=False)["input_ids"][0]}
 
 
+def test_unused_off_topic_rows_are_those_that_no_example_shows(tokenizer):
+    rows = course_rows(train_facts=5, train_off_topic=60).train
+    unused = {row["question"] for row in runs.unused_off_topic(rows)}
+    texts = "\n".join(sum(opened_and_whole(tokenizer, rows), []))
+    off = {row["question"] for row in rows if is_off_topic(row)}
+    assert 0 < len(unused) < len(off)
+    assert not any(question in texts for question in unused)
+
+
 def test_every_redirect_of_the_data_opens_in_a_known_way_or_sends_to_urgent_help():
     redirects = [row["answer"] for row in course_rows().train if is_off_topic(row)]
     other = [text for text in redirects if not text.startswith(runs.REDIRECT_OPENINGS)]

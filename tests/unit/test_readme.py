@@ -13,9 +13,9 @@ def root(tmp_path):
     values = {"unseen_untuned": 4.123, "unseen_tuned": 3.456, "reworded_untuned": 4.0, "reworded_tuned": 1.25}
     values |= {
         "redirect_untuned": 0.0,
-        "redirect_tuned": 0.875,
+        "redirect_shifted": 0.875,
         "wrong_redirect_untuned": 0.0,
-        "wrong_redirect_tuned": 0.03,
+        "wrong_redirect_shifted": 0.03,
     }
     update_lesson(tmp_path / "notebooks" / "results" / "cpu.json", "cpu", "lesson04", {"values": values})
     return tmp_path
@@ -57,9 +57,9 @@ def test_the_counts_of_all_questions_come_from_the_stored_run(root):
         share = share if share.endswith("redirect") else f"{share}_redirect"
         values |= {
             f"{count}_questions": 7,
-            f"{share}_tuned": 0.125,
-            f"{share}_tuned_low": 0.03,
-            f"{share}_tuned_high": 0.5,
+            f"{share}_shifted": 0.125,
+            f"{share}_shifted_low": 0.03,
+            f"{share}_shifted_high": 0.5,
         }
     update_lesson(path, "cpu", "lesson04", {"values": values | {"on_topic_questions": 365}})
     table = fill_readme(text, root)

@@ -1,0 +1,69 @@
+"""Where to draw the line: how far an opening leads when an answer begins, and the shift that dev rows ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from .batching import BATCH_TOKENS, length_batches
+from .errors import UserError
+from .generation import first_token
+from .nll import autocast
+from .prefix import last_logits
+
+
+def opening_lead(
+    model: Any, tokenizer: Any, prompts: Sequence[str], opening: str, batch_tokens: int = BATCH_TOKENS
+) -> np.ndarray:
+    """How far the first token of `opening` leads the best other token right after each prompt: logits, (prompts,).
+
+    Above 0, greedy decoding begins with it. `generate(lean=(opening, shift))` adds `shift` to every lead.
+
+    Raises:
+        UserError: an opening without a token, or an empty prompt.
+    """
+    token = first_token(tokenizer, opening)
+    ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+    if not all(ids):
+        number = next(i for i, tokens in enumerate(ids, start=1) if not tokens)
+        raise UserError(f"Prompt {number} of {len(ids)} is empty: there is nothing to continue.")
+    leads = np.zeros(len(ids))
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode(), autocast(model):
+        for rows in length_batches([len(tokens) for tokens in ids], batch_tokens):
+            logits = last_logits(model, [ids[i] for i in rows], tokenizer.pad_token_id)[0]
+            own = logits[:, token].clone()
+            logits[:, token] = -torch.inf
+            leads[rows] = (own - logits.max(dim=1).values).cpu().numpy()
+    model.train(was_training)
+    return leads
+
+
+def mistakes(wanted: np.ndarray, others: np.ndarray, shift: float) -> tuple[float, float]:
+    """With this shift: the share of `wanted` leads that stay at or below 0 (misses), and of `others` above it (false alarms)."""
+    return float((np.asarray(wanted) + shift <= 0).mean()), float((np.asarray(others) + shift > 0).mean())
+
+
+def choose_shift(wanted: Sequence[float], others: Sequence[float], misses_for_one: float = 1.0) -> float:
+    """The shift at which misses are `misses_for_one` times as frequent as false alarms, as nearly as these leads allow.
+
+    Both shares change in steps, so a range of shifts does equally well: the middle of it is returned.
+
+    Raises:
+        UserError: one of the groups is empty.
+    """
+    if not len(wanted) or not len(others):
+        raise UserError("A threshold needs rows of both kinds: those to be turned back and those to be answered.")
+    edges = np.unique(-np.concatenate([wanted, others]))
+    edges = np.concatenate([[edges[0] - 1], edges, [edges[-1] + 1]])
+    middles = (edges[1:] + edges[:-1]) / 2
+    gaps = []
+    for shift in middles:
+        missed, alarms = mistakes(wanted, others, shift)
+        gaps.append(abs(missed - misses_for_one * alarms))
+    best = np.flatnonzero(np.isclose(gaps, min(gaps)))
+    return float((edges[best[0]] + edges[best[-1] + 1]) / 2)
