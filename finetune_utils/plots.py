@@ -100,9 +100,7 @@ def threshold(wanted: Sequence[float], others: Sequence[float], shift: float, op
     ax.plot(shifts, missed, color=BEFORE)
     ax.plot(shifts, taken, color=AFTER)
     ax.axvline(shift, color=ACCENT, linestyle="--")
-    ax.annotate(
-        "off-topic, answered", (shifts[0], missed[0]), xytext=(14, 4), textcoords="offset points", color=BEFORE
-    )
+    ax.annotate("off-topic, answered", (shifts[0], missed[0]), xytext=(14, 4), textcoords="offset points", color=BEFORE)
     ax.annotate("on-topic, turned back", (shifts[-1], taken[-1]), xytext=(-4, 4), textcoords="offset points",
                 ha="right", color=AFTER)  # fmt: skip
     ax.annotate(

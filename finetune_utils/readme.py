@@ -30,9 +30,14 @@ def lesson_map(root: Path = ROOT) -> str:
             entry = entries.get(lesson.key, {})
             line += f" {_minutes(entry.get('seconds'))} | {len(entry.get('ranges', {}))} |"
         lines.append(line + (f" {badge(f'notebooks/{lesson.name}.ipynb', root)} |" if badges else ""))
-    totals = [sum(entry.get("seconds", 0) for entry in entries.values()) for entries in runs]
-    lines.append(f"| together | {_minutes(totals[0])} | | {_minutes(totals[1])} | |" + (" |" if badges else ""))
+    full, reduced = (_together([entries.get(x.key, {}).get("seconds") for x in all_lessons(root)]) for entries in runs)
+    lines.append(f"| together | {full} | | {reduced} | |" + (" |" if badges else ""))
     return "\n".join(lines) + "\n"
+
+
+def _together(seconds: list[float | None]) -> str:
+    """The minutes of all lessons; a sum over some of them would mislead."""
+    return _minutes(sum(filter(None, seconds))) if all(seconds) else "not all run"
 
 
 def _minutes(seconds: float | None) -> str:

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   course:
-#     minutes: {smoke: 1, cpu: 13, gpu: 8}
+#     minutes: {smoke: 1, cpu: 8, gpu: 8}
 #     needs: the model (fetched once), about 4 GB of free memory
 #     data: [nba_games.csv]
 #     teaching:

@@ -1,10 +1,11 @@
 """The tables of README.md are made from stored runs."""
 
 import pytest
+from toy_course import make_course
 
 from finetune_utils.errors import UserError
-from finetune_utils.readme import BLOCK, build_readme, fill_readme
-from finetune_utils.results import ROOT, update_lesson
+from finetune_utils.readme import BLOCK, build_readme, fill_readme, lesson_map
+from finetune_utils.results import ROOT, results_path, update_lesson
 
 
 @pytest.fixture
@@ -28,6 +29,15 @@ def test_the_results_table_holds_the_stored_values(root):
     assert "old" not in text
     assert text.startswith("a\n")
     assert text.endswith("z\n")
+
+
+def test_the_map_sums_a_column_only_where_every_lesson_was_run(tmp_path):
+    make_course(tmp_path)
+    (tmp_path / "pyproject.toml").write_text('[project.urls]\nRepository = "https://example.org/OWNER/x"\n')
+    for name, lessons in (("cpu", ("lesson01", "lesson02")), ("cpu-fp32", ("lesson02",))):
+        for key in lessons:
+            update_lesson(results_path(name, tmp_path), name, key, {"seconds": 90.0})
+    assert lesson_map(tmp_path).splitlines()[-1] == "| together | 3.0 | | not all run | |"
 
 
 def test_a_changed_number_is_found_and_mended(root):
