@@ -3,7 +3,7 @@
 #   course:
 #     minutes: {smoke: 1, cpu: 3, gpu: 2}
 #     needs: the model (fetched once), about 3 GB of free memory
-#     data: [course_qa.jsonl, instructions.jsonl, neutral_text.txt]
+#     data: [course_qa.jsonl, instructions.jsonl, neutral_text.txt, adapters/course-assistant]
 #     teaching:
 #       half_day: true
 #       waits: ["Many prompts, three kinds"]
