@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   course:
-#     minutes: {smoke: 1, cpu: 3, gpu: 2}
+#     minutes: {smoke: 1, cpu: 2, gpu: 2}
 #     needs: the model (fetched once), about 3 GB of free memory
 #     data: [course_qa.jsonl, instructions.jsonl, neutral_text.txt, adapters/course-assistant]
 #     teaching:
@@ -330,7 +330,7 @@ course.show_table(table, caption=f"Words per answer; the limit is {profile.max_n
 
 # %% [markdown]
 # A narrow spread can have two causes. Either the model knows when to stop, or every answer ran into the token limit, and the limit made them equal. The
-# last column helps you tell: an answer that was cut off is not in format. By the middle half, plain and tuned answers vary equally little here, and only one of the two is in format. Length alone can praise the wrong model.
+# last column helps you tell: an answer that was cut off is not in format. By the middle half, the plain answers vary least of all, and they are the ones least often in format. Length alone can praise the wrong model.
 #
 # Here is a better question: does the same question, worded differently, get the same answer? To compare two texts, count the words
 # they share. By hand: "the cat sat" and "the cat ran away" share two words of three and four.

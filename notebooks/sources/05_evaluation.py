@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   course:
-#     minutes: {smoke: 1, cpu: 5, gpu: 4}
+#     minutes: {smoke: 1, cpu: 3, gpu: 4}
 #     needs: the model (fetched once), about 4 GB of free memory
 #     data: [course_qa.jsonl, quality_pairs.jsonl, science_mcq.jsonl, neutral_text.txt, adapters/course-assistant]
 #     teaching:
@@ -319,7 +319,7 @@ course.show_table(table, caption="Untuned against tuned; intervals by fact, pair
 # {{lesson05.nll_unseen_drop:.2f}} nats on unseen facts and by {{lesson05.nll_reworded_drop:.2f}} on new wordings of trained ones.
 # ROUGE-L on unseen facts changed by {{lesson05.rouge_unseen_change:+.3f}}, interval {{lesson05.rouge_unseen_low:+.3f}} to {{lesson05.rouge_unseen_high:+.3f}}. A lower NLL
 # says that the model would find the reference less surprising. It does not say that the model would write it. Even on trained facts, where the NLL fell most, ROUGE-L moved by only
-# {{lesson05.rouge_reworded_change:+.3f}} [{{lesson05.rouge_reworded_low:+.3f}}, {{lesson05.rouge_reworded_high:+.3f}}]. That is a handful of answers: too few to show a change of this size, as you will see in a moment.
+# {{lesson05.rouge_reworded_change:+.3f}} [{{lesson05.rouge_reworded_low:+.3f}}, {{lesson05.rouge_reworded_high:+.3f}}]. That is a handful of answers, and one interval among a dozen that only just leaves 0 out is weak evidence, as you will see in a moment.
 #
 # ### Is the interval itself right?
 #

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   course:
-#     minutes: {smoke: 1, cpu: 4, gpu: 6}
+#     minutes: {smoke: 1, cpu: 3, gpu: 6}
 #     needs: the model (fetched once), about 5 GB of free memory
 #     data: [course_qa.jsonl, neutral_text.txt, adapters]
 #     teaching:
