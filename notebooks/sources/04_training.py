@@ -636,25 +636,27 @@ print("train():   ", [round(x, 4) for x in reference.losses])
 # ## Check your run
 
 # %%
+moved = dict(zip(("redirect", "wrong_redirect"), share["line moved"], strict=True)) | {"near_redirect": trapped, "everyday_redirect": lost}
+ends = {"": "estimate", "_low": "low", "_high": "high"}
+redirects = {f"{name}_shifted{end}": getattr(found, field) for name, found in moved.items() for end, field in ends.items()}
+for name in ("untuned", "tuned"):
+    redirects |= {f"redirect_{name}": share[name][0].estimate, f"wrong_redirect_{name}": share[name][1].estimate}
+redirects |= {"line_shifted": shift, "off_topic_questions": len(asked), "on_topic_questions": len(on_asked),
+              "near_questions": len(near), "everyday_questions": len(everyday)}
+
+# %%
 import shutil
 
 shutil.rmtree(folder)
-moved = dict(zip(("redirect", "wrong_redirect"), share["line moved"], strict=True)) | {"near_redirect": trapped, "everyday_redirect": lost}
-ends = {"": "estimate", "_low": "low", "_high": "high"}
 course.check_run(
-    "lesson04", profile,
-    trainer_gap=gap, memory_error=measured.error, rule_precision=rule.precision, rule_recall=rule.recall,
+    "lesson04", profile, **redirects, trainer_gap=gap, memory_error=measured.error,
+    rule_precision=rule.precision, rule_recall=rule.recall, short_precision=short_rule.precision, short_recall=short_rule.recall,
     three_steps_change=three_steps.estimate, three_steps_low=three_steps.low, three_steps_high=three_steps.high,
     unseen_untuned=before["unseen"].mean, unseen_tuned=after["unseen"].mean,
     unseen_change=change["unseen"].estimate, unseen_low=change["unseen"].low, unseen_high=change["unseen"].high,
     reworded_untuned=before["reworded"].mean, reworded_tuned=after["reworded"].mean,
-    reworded_drop=1 - after["reworded"].mean / before["reworded"].mean,
-    short_precision=short_rule.precision, short_recall=short_rule.recall,
-    redirect_untuned=share["untuned"][0].estimate, wrong_redirect_untuned=share["untuned"][1].estimate,
-    redirect_tuned=share["tuned"][0].estimate, wrong_redirect_tuned=share["tuned"][1].estimate, line_shifted=shift,
-    **{f"{name}_shifted{end}": getattr(found, field) for name, found in moved.items() for end, field in ends.items()},
-    off_topic_questions=len(asked), on_topic_questions=len(on_asked), near_questions=len(near), everyday_questions=len(everyday),
-    stopped_early=too_much.stopped_early, resume_gap=(whole - resumed).abs().max().item(), same_text=same_text,
+    reworded_drop=1 - after["reworded"].mean / before["reworded"].mean, stopped_early=too_much.stopped_early,
+    resume_gap=(whole - resumed).abs().max().item(), same_text=same_text,
 )
 
 # %% [markdown]

@@ -93,7 +93,10 @@ def test_every_stored_seed_passes_and_every_control_fails_the_check_of_its_lesso
 def test_on_fewer_rows_too_a_model_that_learned_nothing_fails(study, control, names):
     content = read_json(ROOT / "notebooks" / "studies" / f"{study}.json")
     row = next(row for row in content["rows"] if row["control"] == control)
-    ranges = read_json(results_path("cpu-fp32"))["lessons"][content["settings"]["lesson"]]["ranges"]
+    stored = read_json(results_path("cpu-fp32"))["lessons"]
+    if content["settings"]["lesson"] not in stored:
+        pytest.skip("no run without bfloat16 is stored: FINETUNE_PRECISION=fp32 python -m finetune_utils build --store")
+    ranges = stored[content["settings"]["lesson"]]["ranges"]
     for name in names:
         low, high = ranges[name]
         assert not low <= row[name] <= high, f"{name} of the control is {row[name]}, inside {low} to {high}"
