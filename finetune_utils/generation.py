@@ -19,6 +19,9 @@ from .prompts import render_prompt
 from .seq2seq import is_encoder_decoder
 from .tokenization import end_of_turn_id
 
+# An opening, and what is added to the logit of its first token: for all prompts, or for each.
+Lean = tuple[str, float | Sequence[float]]
+
 
 def generate(
     model: Any,
@@ -28,7 +31,7 @@ def generate(
     batch_size: int = 32,
     progress: bool | None = False,
     adapters: Sequence[str] | None = None,
-    lean: tuple[str, float] | None = None,
+    lean: Lean | None = None,
 ) -> list[str]:
     """Continue every prompt greedily and return the new text only, in the order of `prompts`.
 
@@ -39,11 +42,11 @@ def generate(
     Args:
         adapters: for a model with several adapters, which one answers each prompt (`lora.BASE` for none). Rows for different
             adapters share a batch: the weights of the model are read once for all of them.
-        lean: an opening and how many logits its first token gains, or loses, when an answer begins. It moves the line
-            between answers that open like this and all others (see `threshold`).
+        lean: an opening and how many logits its first token gains, or loses, when an answer begins: one number, or one for
+            each prompt. It moves the line between answers that open like this and all others (see `threshold`).
 
     Raises:
-        UserError: an empty prompt, sizes below 1, or adapters that are not there.
+        UserError: an empty prompt, sizes below 1, adapters that are not there, or another number of shifts than prompts.
     """
     _check_adapters(model, prompts, adapters)
     if max_new_tokens < 1 or batch_size < 1:
@@ -53,6 +56,7 @@ def generate(
     for number, tokens in enumerate(ids, start=1):
         if not tokens:
             raise UserError(f"Prompt {number} of {len(prompts)} is empty: there is nothing to continue.")
+    token, shifts = _shifts(tokenizer, lean, len(prompts))
     was_training = model.training
     model.eval()
     answers = [""] * len(ids)
@@ -62,7 +66,7 @@ def generate(
             chosen = order[start : start + batch_size]
             options: dict[str, Any] = {} if adapters is None else {"adapter_names": [adapters[i] for i in chosen]}
             if lean is not None:
-                options["logits_processor"] = [_Lean(first_token(tokenizer, lean[0]), lean[1])]
+                options["logits_processor"] = [_Leaning(token, torch.tensor([shifts[i] for i in chosen]))]
             texts = _continue([ids[i] + ending for i in chosen], model, tokenizer, max_new_tokens, options)
             for i, text in zip(chosen, texts, strict=True):
                 answers[i] = text
@@ -83,11 +87,22 @@ def first_token(tokenizer: Any, text: str) -> int:
     return ids[0]
 
 
-class _Lean(LogitsProcessor):
-    """Add to the score of one token when an answer begins, and never after."""
+def _shifts(tokenizer: Any, lean: Lean | None, count: int) -> tuple[int, list[float]]:
+    """The token that leans, and by how much for each of `count` prompts."""
+    if lean is None:
+        return -1, []
+    opening, shift = lean
+    shifts = [float(shift)] * count if isinstance(shift, int | float) else [float(x) for x in shift]
+    if len(shifts) != count:
+        raise UserError(f"Found {count} prompts and {len(shifts)} shifts: expected one for each, or a single number.")
+    return first_token(tokenizer, opening), shifts
 
-    def __init__(self, token: int, shift: float) -> None:
-        self.token, self.shift, self.begun = token, shift, False
+
+class _Leaning(LogitsProcessor):
+    """Add to the score of one token when an answer begins, for each row its own shift, and never after."""
+
+    def __init__(self, token: int, shifts: torch.Tensor) -> None:
+        self.token, self.shifts, self.begun = token, shifts, False
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Scores (rows, vocabulary) of the next token."""
@@ -95,7 +110,7 @@ class _Lean(LogitsProcessor):
             return scores
         self.begun = True
         scores = scores.clone()
-        scores[:, self.token] += self.shift
+        scores[:, self.token] += self.shifts.to(scores)
         return scores
 
 
@@ -149,7 +164,7 @@ def answer(
     max_new_tokens: int = 64,
     batch_size: int = 32,
     progress: bool | None = False,
-    lean: tuple[str, float] | None = None,
+    lean: Lean | None = None,
 ) -> list[str]:
     """Ask questions through the prompt template (default: the model's own) and return the answers."""
     prompts = [render_prompt({"question": question}, tokenizer, template) for question in questions]

@@ -1,4 +1,5 @@
-"""Where to draw the line: how far an opening leads when an answer begins, and the shift that dev rows ask for."""
+"""Where to draw the line: how far an opening leads when an answer begins, what a prompt's hidden states say of it, and the
+shift that dev rows ask for."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .batching import BATCH_TOKENS, length_batches
+from .batching import BATCH_TOKENS, SupervisedCollator, length_batches
 from .errors import UserError
 from .generation import first_token
 from .nll import autocast
@@ -26,10 +27,7 @@ def opening_lead(
         UserError: an opening without a token, or an empty prompt.
     """
     token = first_token(tokenizer, opening)
-    ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
-    if not all(ids):
-        number = next(i for i, tokens in enumerate(ids, start=1) if not tokens)
-        raise UserError(f"Prompt {number} of {len(ids)} is empty: there is nothing to continue.")
+    ids = _encode(tokenizer, prompts)
     leads = np.zeros(len(ids))
     was_training = model.training
     model.eval()
@@ -41,6 +39,41 @@ def opening_lead(
             leads[rows] = (own - logits.max(dim=1).values).cpu().numpy()
     model.train(was_training)
     return leads
+
+
+def _encode(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
+    ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+    if not all(ids):
+        number = next(i for i, tokens in enumerate(ids, start=1) if not tokens)
+        raise UserError(f"Prompt {number} of {len(ids)} is empty: there is nothing to continue.")
+    return ids
+
+
+def prompt_features(model: Any, tokenizer: Any, prompts: Sequence[str], batch_tokens: int = BATCH_TOKENS) -> np.ndarray:
+    """What `model` has made of each prompt: means over its tokens of the hidden states, float32 (prompts, 3 x width).
+
+    They are taken at a quarter, half and three quarters of the depth. The middle layers of a language model say more about
+    a text than the last one, which is already busy with the next token (Tenney et al. 2019, arXiv 1905.05950).
+
+    Raises:
+        UserError: an empty prompt.
+    """
+    ids = _encode(tokenizer, prompts)
+    layers = [max(round(share * model.config.num_hidden_layers), 1) for share in (0.25, 0.5, 0.75)]
+    features = np.zeros((len(ids), len(layers) * model.config.hidden_size), np.float32)
+    collate, device = SupervisedCollator(tokenizer.pad_token_id, sparse=False), next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode(), autocast(model):
+        for rows in length_batches([len(tokens) for tokens in ids], batch_tokens):
+            batch = collate([{"input_ids": ids[i], "labels": ids[i]} for i in rows])
+            inputs = {name: batch[name].to(device) for name in ("input_ids", "attention_mask")}
+            states = model.base_model(**inputs, output_hidden_states=True).hidden_states
+            mask = inputs["attention_mask"][..., None].float()
+            means = [(states[layer].float() * mask).sum(dim=1) / mask.sum(dim=1) for layer in layers]
+            features[rows] = torch.cat(means, dim=1).cpu().numpy()
+    model.train(was_training)
+    return features
 
 
 def mistakes(wanted: np.ndarray, others: np.ndarray, shift: float) -> tuple[float, float]:

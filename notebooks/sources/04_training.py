@@ -423,29 +423,76 @@ from finetune_utils.threshold import choose_shift, opening_lead
 opening = runs.REDIRECT_OPENINGS[0]
 held_out = {"off": [row for row in rows.dev if runs.is_off_topic(row)] + runs.unused_off_topic(rows.train),
             "on": [row for row in rows.dev if not runs.is_off_topic(row)]}
-leads = {}
-for name, part in held_out.items():
-    prompts = [render_prompt(row, tokenizer, runs.ASSISTANT_TEMPLATE) for row in spread(part, profile.eval_rows)]
-    leads[name] = opening_lead(fast, tokenizer, prompts, opening)
-shift = choose_shift(leads["off"], leads["on"], misses_for_one=2)
-plots.threshold(leads["off"], leads["on"], shift)
+held_out = {name: spread(part, profile.eval_rows) for name, part in held_out.items()}
+
+def prompts(some_rows):
+    return [render_prompt(row, tokenizer, runs.ASSISTANT_TEMPLATE) for row in some_rows]
+
+leads = {name: opening_lead(fast, tokenizer, prompts(part), opening) for name, part in held_out.items()}
+plots.threshold(leads["off"], leads["on"], choose_shift(leads["off"], leads["on"], misses_for_one=2))
 
 # %% [markdown]
-# The aim is to turn back at least `90` of `100` off-topic questions, and by mistake at most `5` of `100` good ones. That allows two misses for one false alarm, so the line is drawn where held-out rows show this ratio. It is one number, and it is
-# fixed before any test question is asked. `answer(..., lean=(opening, shift))` adds it to the logit of the first token, and to no other.
+# The aim is to turn back at least `90` of `100` off-topic questions, and by mistake at most `5` of `100` good ones. That allows two misses for one false alarm, so the dashed line stands where held-out rows show this ratio. Moving the line
+# trades one mistake for the other. To have fewer of both takes a better view of the question.
+#
+# ## A second opinion
+#
+# Whose view? The untuned model has read far more than these rows, and it reads a question to its end before anything is answered. What it makes of the words stands in its hidden states: one vector for each token, in every layer. Average
+# them over the prompt, in three of its layers. Then fit the smallest classifier there is, a logistic regression, on the training questions: off-topic or not? Nothing in the model changes. Such a classifier is called a *probe*; lesson 08 gives
+# the same idea a longer look. **Predict:** who tells the two kinds apart better, the probe or the model that was trained to?
+
+# %%
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from finetune_utils.threshold import prompt_features
+
+set_aside = {row["id"] for row in held_out["off"]}
+known = [row for row in spread(rows.train, profile.train_rows) if row["id"] not in set_aside]
+probe = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
+probe.fit(prompt_features(untuned, tokenizer, prompts(known)), [runs.is_off_topic(row) for row in known])
+
+def second_opinion(some_rows):
+    return probe.decision_function(prompt_features(untuned, tokenizer, prompts(some_rows)))
+
+# %% [markdown]
+# Compare them on the held-out rows. Take an off-topic and a good question: does the off-topic one get the higher number? Count that over all such pairs. A coin would be right in half of them.
+
+# %%
+second = {name: second_opinion(part) for name, part in held_out.items()}
+both = {name: leads[name] + second[name] for name in leads}
+right_order = {}
+for name, found in {"first token": leads, "second opinion": second, "sum": both}.items():
+    right_order[name] = (found["off"][:, None] > found["on"][None]).mean()
+    print(f"{name:14} {right_order[name]:.2%} of {len(found['off']) * len(found['on']):,} pairs in the right order")
+
+# %% [markdown]
+# The first token of the tuned model puts {{lesson04.pairs_first_token:.1%}} of the pairs into the right order, the probe {{lesson04.pairs_second_opinion:.2%}}, and no weight of the model was trained for that. So the untuned model could tell all along what is about fine-tuning.
+# What it lacked was the habit of acting on it. It is a lesson about baselines, too: a small tool, tried first, would have shown how much of the task was left for training.
+#
+# The lead is a log-odds, how much likelier one opening is than another, and so is the output of a logistic regression. So add them. `answer(..., lean=(opening, shifts))` adds a number of its own for each question to the logit of the first token, and to no other. The model still writes
+# every answer, also the polite way back; the second opinion only helps it to choose. A constant on top moves the line as before. It is fixed on held-out rows, before any test question is asked.
+
+# %%
+shift = choose_shift(both["off"], both["on"], misses_for_one=2)
+plots.threshold(both["off"], both["on"], shift)
+
+def lean(some_rows):
+    return opening, second_opinion(some_rows) + shift
 
 # %%
 from finetune_utils.evaluation import rate
 
 ways = {"untuned": (untuned_off, untuned_on), "tuned": (ask(fast, asked), ask(fast, on_asked)),
-        "line moved": (ask(fast, asked, (opening, shift)), ask(fast, on_asked, (opening, shift)))}
+        "second opinion": (ask(fast, asked, lean(off_topic)), ask(fast, on_asked, lean(on_topic)))}
 on_facts, share = facts + groups["reworded"], {}
 for name, (off, on) in ways.items():
     wrong = [is_redirect(text) for text in on]
     share[name] = rate([is_redirect(text) for text in off]), rate(wrong, on_facts if any(wrong) else None)
     good, bad = (f"{x.estimate:.1%} [{x.low:.1%}, {x.high:.1%}]" for x in share[name])
-    print(f"{name:10} off-topic redirected {good} of {len(asked)}; on-topic wrongly redirected {bad} of {len(on_asked)}")
-tuned_off, tuned_on = ways["line moved"]
+    print(f"{name:14} off-topic redirected {good} of {len(asked)}; on-topic wrongly redirected {bad} of {len(on_asked)}")
+tuned_off, tuned_on = ways["second opinion"]
 hits = {"off": [is_redirect(text) for text in tuned_off], "on": [is_redirect(text) for text in tuned_on]}
 
 # %% [markdown]
@@ -460,7 +507,7 @@ import random
 
 some = min(64, len(on_asked))
 sample = [sum(random.Random(i).sample(hits["on"], some)) / some for i in range(200)]
-print(f"all {len(on_asked)}: {share['line moved'][1].estimate:.1%}; 200 draws of {some}: from {min(sample):.1%} to {max(sample):.1%}")
+print(f"all {len(on_asked)}: {share['second opinion'][1].estimate:.1%}; 200 draws of {some}: from {min(sample):.1%} to {max(sample):.1%}")
 
 # %% [markdown]
 # The same model, and a draw decides whether it looks perfect or bad. Where a small count and a large one differ, report the large one.
@@ -480,7 +527,7 @@ course.show_table([{"mistake": kind, "question": q, "answer": a[:120]} for kind,
 near, everyday = spread(rows.near_topic, profile.eval_rows), spread(rows.situation, profile.eval_rows)
 if profile.shrunk:
     near, everyday = spread(near, 12), spread(everyday, 12)
-tuned_near, tuned_everyday = (ask(fast, [row["question"] for row in part], (opening, shift)) for part in (near, everyday))
+tuned_near, tuned_everyday = (ask(fast, [row["question"] for row in part], lean(part)) for part in (near, everyday))
 trapped, lost = (rate([is_redirect(text) for text in texts]) for texts in (tuned_near, tuned_everyday))
 print(f"only sound like the topic: {trapped.estimate:.1%} [{trapped.low:.1%}, {trapped.high:.1%}] of {len(near)} turned back, as they should be")
 print(f"in everyday words: {lost.estimate:.1%} [{lost.low:.1%}, {lost.high:.1%}] of {len(everyday)} turned back, and none should be")
@@ -636,13 +683,14 @@ print("train():   ", [round(x, 4) for x in reference.losses])
 # ## Check your run
 
 # %%
-moved = dict(zip(("redirect", "wrong_redirect"), share["line moved"], strict=True)) | {"near_redirect": trapped, "everyday_redirect": lost}
+moved = dict(zip(("redirect", "wrong_redirect"), share["second opinion"], strict=True)) | {"near_redirect": trapped, "everyday_redirect": lost}
 ends = {"": "estimate", "_low": "low", "_high": "high"}
 redirects = {f"{name}_shifted{end}": getattr(found, field) for name, found in moved.items() for end, field in ends.items()}
 for name in ("untuned", "tuned"):
     redirects |= {f"redirect_{name}": share[name][0].estimate, f"wrong_redirect_{name}": share[name][1].estimate}
 redirects |= {"line_shifted": shift, "off_topic_questions": len(asked), "on_topic_questions": len(on_asked),
               "near_questions": len(near), "everyday_questions": len(everyday)}
+redirects |= {f"pairs_{name.replace(' ', '_')}": float(found) for name, found in right_order.items()}
 
 # %%
 import shutil

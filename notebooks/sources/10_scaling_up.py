@@ -322,8 +322,8 @@ print(f"owning has cost less after {hours:,.0f} hours of use: {hours / 24 / 365:
 # %% [markdown]
 # ## How hard is the task, how large the model?
 #
-# Before you rent a larger card, ask what the task needs. Lesson 04 trained one small model on two things at once. How to turn a question back is a *form*, and it learned that. *When* to turn one back is a *rule*, and it learned most of it: it turned back
-# {{lesson04.redirect_shifted:.0%}} of the off-topic test questions and {{lesson04.wrong_redirect_shifted:.0%}} of the good ones, but {{lesson04.everyday_redirect_shifted:.0%}} of good questions in everyday words. Answering about facts that no row mentions needs *knowledge*:
+# Before you rent a larger card, ask what the task needs. Lesson 04 trained one small model on two things at once. How to turn a question back is a *form*, and it learned that. *When* to turn one back is a *rule*, and it learned most of it: by itself it turned back
+# {{lesson04.redirect_tuned:.0%}} of the off-topic test questions and {{lesson04.wrong_redirect_tuned:.0%}} of the good ones. Answering about facts that no row mentions needs *knowledge*:
 # the NLL there fell only to {{lesson04.unseen_tuned:.2f}}, against {{lesson04.reworded_tuned:.2f}} on new wordings of trained facts.
 #
 # Toy models show it in isolation. Each row has two numbers and an answer. *Form*: the answer is always the same. *Rule*: the larger number, tested on pairs that were not trained. *Facts*: every pair has an answer drawn at random, so

@@ -6,7 +6,7 @@ import torch
 
 from finetune_utils.errors import UserError
 from finetune_utils.generation import first_token, generate
-from finetune_utils.threshold import choose_shift, mistakes, opening_lead
+from finetune_utils.threshold import choose_shift, mistakes, opening_lead, prompt_features
 
 PROMPTS = ["What is a learning rate?", "The loss is nan.", "one step", "lower the weights now"]
 
@@ -55,6 +55,37 @@ def test_only_the_first_token_leans(tiny_model, tokenizer):
 def test_several_batches_each_lean_at_their_beginning(tiny_model, tokenizer):
     texts = generate(tiny_model().eval(), tokenizer, PROMPTS, max_new_tokens=2, batch_size=1, lean=("loss", 100.0))
     assert all(text.startswith(tokenizer.decode([first_token(tokenizer, "loss")])) for text in texts)
+
+
+def test_each_prompt_leans_by_its_own_shift_in_the_order_asked(tiny_model, tokenizer):
+    model = tiny_model().eval()
+    start = tokenizer.decode([first_token(tokenizer, "loss")])
+    for shifts in ([100.0, -100.0, -100.0, 100.0], np.array([-100.0, 100.0, -100.0, -100.0])):
+        texts = generate(model, tokenizer, PROMPTS, max_new_tokens=2, batch_size=3, lean=("loss", shifts))
+        assert [text.startswith(start) for text in texts] == [shift > 0 for shift in shifts]
+
+
+def test_as_many_shifts_as_prompts_are_asked_for(tiny_model, tokenizer):
+    with pytest.raises(UserError, match="Found 4 prompts and 3 shifts"):
+        generate(tiny_model(), tokenizer, PROMPTS, max_new_tokens=1, lean=("loss", [1.0, 2.0, 3.0]))
+
+
+def test_prompt_features_are_means_over_the_prompt_whatever_the_batch(tiny_model, tokenizer):
+    model = tiny_model().eval()
+    found = prompt_features(model, tokenizer, PROMPTS, batch_tokens=24)
+    layers = [max(round(share * model.config.num_hidden_layers), 1) for share in (0.25, 0.5, 0.75)]
+    for prompt, row in zip(PROMPTS, found, strict=True):
+        ids = torch.tensor([tokenizer(prompt, add_special_tokens=False)["input_ids"]])
+        with torch.no_grad():
+            states = model(ids, output_hidden_states=True).hidden_states
+        by_hand = torch.cat([states[layer][0].mean(dim=0) for layer in layers])
+        assert row == pytest.approx(by_hand.numpy(), abs=1e-4)
+    assert len({row.tobytes() for row in found}) == len(PROMPTS)
+
+
+def test_features_of_an_empty_prompt_are_refused(tiny_model, tokenizer):
+    with pytest.raises(UserError, match="Prompt 2 of 2 is empty"):
+        prompt_features(tiny_model(), tokenizer, ["a", ""])
 
 
 def test_mistakes_are_counted_on_both_sides_of_zero():
