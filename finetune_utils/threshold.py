@@ -52,8 +52,8 @@ def _encode(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
 def prompt_features(model: Any, tokenizer: Any, prompts: Sequence[str], batch_tokens: int = BATCH_TOKENS) -> np.ndarray:
     """What `model` has made of each prompt: means over its tokens of the hidden states, float32 (prompts, 3 x width).
 
-    They are taken at a quarter, half and three quarters of the depth. The middle layers of a language model say more about
-    a text than the last one, which is already busy with the next token (Tenney et al. 2019, arXiv 1905.05950).
+    They are taken at a quarter, half and three quarters of the depth: layers in between often serve other tasks better than
+    the last one (Skean et al. 2025, arXiv 2502.02013).
 
     Raises:
         UserError: an empty prompt.

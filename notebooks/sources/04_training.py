@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   course:
-#     minutes: {smoke: 3, cpu: 9, gpu: 8}
+#     minutes: {smoke: 3, cpu: 11, gpu: 8}
 #     needs: the model (fetched once), about 5 GB of free memory
 #     data: [course_qa.jsonl, redirect_labels.jsonl]
 #     teaching:
@@ -496,8 +496,11 @@ tuned_off, tuned_on = ways["second opinion"]
 hits = {"off": [is_redirect(text) for text in tuned_off], "on": [is_redirect(text) for text in tuned_on]}
 
 # %% [markdown]
-# An assistant that turns back good questions is of no use, so read both figures, and their intervals. With the line moved, the stored run turned back {{lesson04.redirect_shifted:.1%}} and {{lesson04.wrong_redirect_shifted:.1%}}: the aim was missed by
-# little, and both intervals hold it. Now compare with the sentence under the figure. On test questions both mistakes are more frequent than on the held-out rows. Rows on which a choice was made flatter that choice, and a few hundred rows never hold every kind of
+# An assistant that turns back good questions is of no use, so read both figures, and their intervals. By itself the tuned model turned back {{lesson04.redirect_tuned:.1%}} of the off-topic questions in the stored run, and {{lesson04.wrong_redirect_tuned:.1%}} of the good
+# ones. With the second opinion it was {{lesson04.redirect_shifted:.1%}} and {{lesson04.wrong_redirect_shifted:.1%}}. Both aims are met. The interval of the good questions, up to {{lesson04.wrong_redirect_shifted_high:.1%}}, keeps the aim as well; that of the off-topic ones begins at {{lesson04.redirect_shifted_low:.1%}}, because there
+# are fewer of them.
+#
+# Now compare with the sentence under the last figure. On test questions both mistakes are more frequent than on the held-out rows. Rows on which a choice was made flatter that choice, and a few hundred rows never hold every kind of
 # question.
 #
 # Why ask all of them, when fewer would be quicker? **Predict:** how much does the second figure move when only `64` of these good questions are asked?
@@ -535,7 +538,8 @@ for row, text in [(near[0], tuned_near[0]), (everyday[0], tuned_everyday[0])]:
     print("\nQ:", row["question"], "\nA:", text)
 
 # %% [markdown]
-# In the stored run it turned back {{lesson04.near_redirect_shifted:.0%}} of the first kind, as it should, and {{lesson04.everyday_redirect_shifted:.0%}} of the second, as it should not. Both tests point the same way: the model goes by words more than by what a question is about. Ordinary test rows show much less of that.
+# In the stored run it turned back {{lesson04.near_redirect_shifted:.0%}} of the first kind, as it should, and {{lesson04.everyday_redirect_shifted:.0%}} of the second, as it should not. Both tests point the same way: model and probe go by words more than by what a question is about. The probe is no help here, for it learned from the same rows: greedy decoding alone, in the three seeds of the study, turned back
+# {{study.assistant.everyday_redirect_tuned_low:.0%}} to {{study.assistant.everyday_redirect_tuned_high:.0%}} of the good questions in everyday words. Ordinary test rows show much less of that.
 #
 # Read answers, not only rates. The first rows are unseen facts, then new wordings of trained facts, then off-topic questions. Ask of each: is it
 # fluent, is it on topic, is it *true*?
@@ -715,14 +719,15 @@ course.check_run(
 # * Three steps at the `Trainer`'s default rate changed the NLL on unseen facts by {{lesson04.three_steps_change:+.3f}} nats; the full run, at a rate `60` times higher, by {{lesson04.unseen_change:+.2f}}.
 # * On new wordings of trained facts the NLL fell by {{lesson04.reworded_drop:.0%}}. That is recall, and it looks better than it is.
 # * Off-topic questions redirected: {{lesson04.redirect_untuned:.0%}} before, {{lesson04.redirect_shifted:.0%}} after. Good questions turned back by mistake: {{lesson04.wrong_redirect_untuned:.0%}} before,
-#   {{lesson04.wrong_redirect_shifted:.1%}} after. The line between the two is a choice, made on held-out rows. All test questions were asked; a draw of a few could have told almost anything.
+#   {{lesson04.wrong_redirect_shifted:.1%}} after. Training alone brought {{lesson04.redirect_tuned:.0%}} and {{lesson04.wrong_redirect_tuned:.1%}}; the rest is a probe on hidden states of the untuned model, and a line drawn on held-out rows. All test questions were asked; a draw of a few could have told
+#   almost anything.
 #
 # ## Where this breaks
 #
-# * One seed shows one run. The ranges in "Check your run" come from three, scored without moving the line; with the line moved, one run was scored. Three runs do not bound a fourth.
+# * One seed shows one run. The ranges in "Check your run" come from three, scored without the second opinion; with it, one run was scored. Three runs do not bound a fourth.
 # * The tuned model states wrong facts in a confident voice. A low NLL on reference answers does not make free answers true.
-# * A model that turns back nearly every off-topic question also turns back some good ones, here {{lesson04.wrong_redirect_shifted:.1%}}, with an interval up to {{lesson04.wrong_redirect_shifted_high:.1%}}. Moving the line trades one
-#   mistake for the other. Fewer of both takes a better model or other rows.
+# * A model that turns back nearly every off-topic question also turns back some good ones, here {{lesson04.wrong_redirect_shifted:.1%}}. Moving the line trades one mistake for the other. Fewer of both takes a better view of the question.
+# * The second opinion reads every question with the untuned model, so each costs one more pass over its prompt. It knows the kinds of questions in these rows; others need a test of their own.
 # * Questions that only sound like the topic were turned back in {{lesson04.near_redirect_shifted:.0%}} of cases, and so were {{lesson04.everyday_redirect_shifted:.0%}} of the good questions in everyday words. No training row is like
 #   either kind. Ask your own before you trust a number.
 # * The redirect rule reads only the first three sentences, and it was checked on answers like these. Other data need another rule and another check.
@@ -734,3 +739,5 @@ course.check_run(
 # * Loshchilov and Hutter, *Decoupled Weight Decay Regularization* (AdamW), arXiv 1711.05101.
 # * Hu et al., *LoRA: Low-Rank Adaptation of Large Language Models*, arXiv 2106.09685.
 # * Micikevicius et al., *Mixed Precision Training*, arXiv 1710.03740.
+# * Alain and Bengio, *Understanding Intermediate Layers Using Linear Classifier Probes*, arXiv 1610.01644.
+# * Skean et al., *Layer by Layer: Uncovering Hidden Representations in Language Models*, arXiv 2502.02013.
