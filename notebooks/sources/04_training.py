@@ -6,7 +6,7 @@
 #     data: [course_qa.jsonl, redirect_labels.jsonl]
 #     teaching:
 #       half_day: true
-#       waits: [Enough steps, "Where to draw the line"]
+#       waits: [Enough steps, "A second opinion"]
 #       skippable:
 #         - "What will it cost?"
 #         - The learning rate decides most
