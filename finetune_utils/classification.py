@@ -175,7 +175,7 @@ def class_log_probs(
         if prefix:
             read = _read_prefix(model, tokenizer, prefix)
         found = np.zeros((len(examples), model.config.num_labels))
-        for batch, tensors in _batches(model, examples, tokenizer, batch_tokens, read):
+        for batch, tensors in reading_batches(model, examples, tokenizer, batch_tokens, read):
             logits = model(**tensors).logits.float().cpu()
             found[batch] = logits.double().log_softmax(dim=-1).numpy()
     return found
@@ -189,7 +189,7 @@ def last_token_features(
     body = (model.get_base_model() if hasattr(model, "get_base_model") else model).base_model
     found = np.zeros((len(examples), model.config.hidden_size), np.float32)
     with autocast(model):
-        for batch, tensors in _batches(model, examples, tokenizer, batch_tokens):
+        for batch, tensors in reading_batches(model, examples, tokenizer, batch_tokens):
             hidden = body(**tensors).last_hidden_state
             last = tensors["attention_mask"].sum(dim=1) - 1  # rows are padded on the right
             found[batch] = hidden[torch.arange(len(batch)), last].float().cpu().numpy()
@@ -206,7 +206,7 @@ def _read_prefix(model: Any, tokenizer: Any, prefix: str) -> tuple[int, Any]:
     return ids.shape[1], output.past_key_values
 
 
-def _batches(
+def reading_batches(
     model: Any, examples: Sequence[Example], tokenizer: Any, batch_tokens: int, read: tuple[int, Any] | None = None
 ) -> Any:
     """Row numbers and tensors of batches of similar length, on the model's device; `read`: see `_read_prefix`."""

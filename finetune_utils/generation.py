@@ -17,7 +17,7 @@ from .prefix import read_shared
 from .progress import bar
 from .prompts import render_prompt
 from .seq2seq import is_encoder_decoder
-from .tokenization import end_of_turn_id
+from .tokenization import encode_prompts, end_of_turn_id
 
 # An opening, and what is added to the logit of its first token: for all prompts, or for each.
 Lean = tuple[str, float | Sequence[float]]
@@ -52,11 +52,8 @@ def generate(
     if max_new_tokens < 1 or batch_size < 1:
         raise UserError("max_new_tokens and batch_size must be at least 1.")
     ending = [end_of_turn_id(tokenizer)] if is_encoder_decoder(model) else []  # what an encoder was trained to see
-    ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
-    for number, tokens in enumerate(ids, start=1):
-        if not tokens:
-            raise UserError(f"Prompt {number} of {len(prompts)} is empty: there is nothing to continue.")
-    token, shifts = _shifts(tokenizer, lean, len(prompts))
+    ids = encode_prompts(tokenizer, prompts)
+    shifts = None if lean is None else _shifts(lean[1], len(ids))
     was_training = model.training
     model.eval()
     answers = [""] * len(ids)
@@ -66,7 +63,7 @@ def generate(
             chosen = order[start : start + batch_size]
             options: dict[str, Any] = {} if adapters is None else {"adapter_names": [adapters[i] for i in chosen]}
             if lean is not None:
-                options["logits_processor"] = [_Leaning(token, torch.tensor([shifts[i] for i in chosen]))]
+                options["logits_processor"] = [_Leaning(first_token(tokenizer, lean[0]), shifts[chosen])]
             texts = _continue([ids[i] + ending for i in chosen], model, tokenizer, max_new_tokens, options)
             for i, text in zip(chosen, texts, strict=True):
                 answers[i] = text
@@ -87,15 +84,12 @@ def first_token(tokenizer: Any, text: str) -> int:
     return ids[0]
 
 
-def _shifts(tokenizer: Any, lean: Lean | None, count: int) -> tuple[int, list[float]]:
-    """The token that leans, and by how much for each of `count` prompts."""
-    if lean is None:
-        return -1, []
-    opening, shift = lean
-    shifts = [float(shift)] * count if isinstance(shift, int | float) else [float(x) for x in shift]
-    if len(shifts) != count:
+def _shifts(shift: float | Sequence[float], count: int) -> torch.Tensor:
+    """The shift of each of `count` prompts."""
+    shifts = torch.as_tensor(shift, dtype=torch.float32)
+    if shifts.ndim and len(shifts) != count:
         raise UserError(f"Found {count} prompts and {len(shifts)} shifts: expected one for each, or a single number.")
-    return first_token(tokenizer, opening), shifts
+    return shifts.expand(count)
 
 
 class _Leaning(LogitsProcessor):

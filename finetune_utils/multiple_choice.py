@@ -13,7 +13,7 @@ from .batching import BATCH_TOKENS, length_batches
 from .errors import UserError
 from .nll import autocast, token_nll
 from .prefix import last_logits
-from .tokenization import IGNORE, Example
+from .tokenization import IGNORE, Example, encode_prompts
 
 DELIMITER = " "  # between context and choice
 
@@ -167,10 +167,7 @@ def first_token_scores(
     if len(set(first)) < len(choices) or () in first:
         raise UserError(f"The labels {', '.join(choices)} do not begin with different tokens: choose other words.")
     window = getattr(model.config, "max_position_embeddings", None) or 10**9
-    ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"][-window:] for prompt in prompts]
-    for number, tokens in enumerate(ids, start=1):
-        if not tokens:
-            raise UserError(f"Prompt {number} of {len(ids)} is empty: there is nothing to continue.")
+    ids = [tokens[-window:] for tokens in encode_prompts(tokenizer, prompts)]
     scores = np.zeros((len(ids), len(first)))
     was_training = model.training
     model.eval()

@@ -47,12 +47,12 @@ def _minutes(seconds: float | None) -> str:
 RESULTS = [
     ("NLL on unseen facts (nats per token)", "lesson04", "unseen_untuned", "unseen_tuned", ".2f"),
     ("NLL on new wordings of trained facts (recall)", "lesson04", "reworded_untuned", "reworded_tuned", ".2f"),
-    ("off-topic questions turned back", "lesson04", "redirect_untuned", "redirect_shifted", ".0%"),
+    ("off-topic questions turned back", "lesson04", "redirect_untuned", "redirect_tuned", ".0%"),
     (
         "on-topic questions turned back by mistake",
         "lesson04",
         "wrong_redirect_untuned",
-        "wrong_redirect_shifted",
+        "wrong_redirect_tuned",
         ".0%",
     ),
 ]
@@ -89,7 +89,7 @@ REDIRECTS = [
 
 
 def redirects_table(root: Path = ROOT) -> str:
-    """How many of all test questions lesson 04's assistant turned back, from the stored cpu run.
+    """How many of all test questions lesson 04's assistant turned back with its second opinion, from the stored cpu run.
 
     Raises:
         UserError: a figure is not stored.

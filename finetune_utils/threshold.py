@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from .batching import BATCH_TOKENS, SupervisedCollator, length_batches
+from .batching import BATCH_TOKENS, length_batches
+from .classification import reading_batches
 from .errors import UserError
 from .generation import first_token
 from .nll import autocast
 from .prefix import last_logits
+from .tokenization import encode_prompts
 
 
 def opening_lead(
@@ -27,7 +29,7 @@ def opening_lead(
         UserError: an opening without a token, or an empty prompt.
     """
     token = first_token(tokenizer, opening)
-    ids = _encode(tokenizer, prompts)
+    ids = encode_prompts(tokenizer, prompts)
     leads = np.zeros(len(ids))
     was_training = model.training
     model.eval()
@@ -41,14 +43,7 @@ def opening_lead(
     return leads
 
 
-def _encode(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
-    ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
-    if not all(ids):
-        number = next(i for i, tokens in enumerate(ids, start=1) if not tokens)
-        raise UserError(f"Prompt {number} of {len(ids)} is empty: there is nothing to continue.")
-    return ids
-
-
+@torch.inference_mode()
 def prompt_features(model: Any, tokenizer: Any, prompts: Sequence[str], batch_tokens: int = BATCH_TOKENS) -> np.ndarray:
     """What `model` has made of each prompt: means over its tokens of the hidden states, float32 (prompts, 3 x width).
 
@@ -58,21 +53,16 @@ def prompt_features(model: Any, tokenizer: Any, prompts: Sequence[str], batch_to
     Raises:
         UserError: an empty prompt.
     """
-    ids = _encode(tokenizer, prompts)
+    examples = [{"input_ids": ids, "labels": ids} for ids in encode_prompts(tokenizer, prompts)]
+    body = (model.get_base_model() if hasattr(model, "get_base_model") else model).base_model
     layers = [max(round(share * model.config.num_hidden_layers), 1) for share in (0.25, 0.5, 0.75)]
-    features = np.zeros((len(ids), len(layers) * model.config.hidden_size), np.float32)
-    collate, device = SupervisedCollator(tokenizer.pad_token_id, sparse=False), next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode(), autocast(model):
-        for rows in length_batches([len(tokens) for tokens in ids], batch_tokens):
-            batch = collate([{"input_ids": ids[i], "labels": ids[i]} for i in rows])
-            inputs = {name: batch[name].to(device) for name in ("input_ids", "attention_mask")}
-            states = model.base_model(**inputs, output_hidden_states=True).hidden_states
-            mask = inputs["attention_mask"][..., None].float()
+    features = np.zeros((len(examples), len(layers) * model.config.hidden_size), np.float32)
+    with autocast(model):
+        for batch, tensors in reading_batches(model, examples, tokenizer, batch_tokens):
+            states = body(**tensors, output_hidden_states=True).hidden_states
+            mask = tensors["attention_mask"][..., None].float()
             means = [(states[layer].float() * mask).sum(dim=1) / mask.sum(dim=1) for layer in layers]
-            features[rows] = torch.cat(means, dim=1).cpu().numpy()
-    model.train(was_training)
+            features[batch] = torch.cat(means, dim=1).cpu().numpy()
     return features
 
 

@@ -14,6 +14,19 @@ IGNORE = -100  # PyTorch's cross-entropy skips positions with this label
 Example = dict[str, list[int]]
 
 
+def encode_prompts(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
+    """Token ids of every prompt, without special tokens: a prompt holds those that it needs.
+
+    Raises:
+        UserError: an empty prompt.
+    """
+    ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+    for number, tokens in enumerate(ids, start=1):
+        if not tokens:
+            raise UserError(f"Prompt {number} of {len(prompts)} is empty: there is nothing to continue.")
+    return ids
+
+
 def end_of_turn_id(tokenizer: Any) -> int:
     """The id that tells the model to stop. 0 is a real id (Pythia's), so only `None` counts as missing.
 

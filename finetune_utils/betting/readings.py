@@ -16,6 +16,7 @@ from ..prefix import last_logits
 from ..progress import bar
 from ..quick_lora import plain_attention, quick_lora
 from ..soft_labels import choice_tokens
+from ..tokenization import encode_prompts
 from .answers import Reading, read_answers
 
 YES_NO = (" Yes", " No")
@@ -129,10 +130,7 @@ def _last_logits(
 
     With `opening`, the answer's beginning is tokenized apart, as in training, and the cache is kept for what follows.
     """
-    ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
-    for number, tokens in enumerate(ids, start=1):
-        if not tokens:
-            raise UserError(f"Prompt {number} of {len(prompts)} is empty: there is nothing to continue.")
+    ids = encode_prompts(tokenizer, prompts)
     begun = tokenizer(opening, add_special_tokens=False)["input_ids"] if opening else []
     ids = [tokens + begun for tokens in ids]
     was_training = model.training

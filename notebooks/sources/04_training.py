@@ -16,8 +16,8 @@
 #         three_steps_change: NLL on unseen facts after three steps, change
 #         unseen_tuned: NLL on unseen facts, tuned
 #         reworded_tuned: NLL on new wordings of trained facts, tuned
-#         redirect_shifted: off-topic questions turned back, tuned
-#         wrong_redirect_shifted: good questions turned back, tuned
+#         redirect_shifted: off-topic questions turned back, tuned with a second opinion
+#         wrong_redirect_shifted: good questions turned back, tuned with a second opinion
 #       mistakes:
 #         - "`zero_grad()` is left out. Old gradients add up, the weight runs past its goal, and no error says so (exercise 04.2)."
 #         - "The NLL on new wordings is read as generalization. It is recall; only unseen facts test what the word promises."
@@ -34,6 +34,7 @@
 # * write a training loop by hand and recognize each of its five lines in the `Trainer`;
 # * say before a run how much memory it will take;
 # * train a small teaching assistant and measure it on rows it never saw;
+# * draw a line between two kinds of answers on held-out rows, and ask a small classifier for a second opinion;
 # * tell overfitting from underfitting on a plot, and stop in time;
 # * save, reload and resume a run;
 # * do all of it in three lines.
@@ -471,7 +472,7 @@ for name, found in {"first token": leads, "second opinion": second, "sum": both}
 # The first token of the tuned model puts {{lesson04.pairs_first_token:.1%}} of the pairs into the right order, the probe {{lesson04.pairs_second_opinion:.2%}}, and no weight of the model was trained for that. So the untuned model could tell all along what is about fine-tuning.
 # What it lacked was the habit of acting on it. It is a lesson about baselines, too: a small tool, tried first, would have shown how much of the task was left for training.
 #
-# The lead is a log-odds, how much likelier one opening is than another, and so is the output of a logistic regression. So add them. `answer(..., lean=(opening, shifts))` adds a number of its own for each question to the logit of the first token, and to no other. The model still writes
+# The lead is a log-odds, how much likelier one opening is than another, and so is the output of a logistic regression. So they can be added. The sum ranks the pairs no better than the probe alone: the choice is now nearly all its own. But it is the model that answers, and its first token has to be moved somehow. `answer(..., lean=(opening, shifts))` adds a number of its own for each question to the logit of the first token, and to no other. The model still writes
 # every answer, also the polite way back; the second opinion only helps it to choose. A constant on top moves the line as before. It is fixed on held-out rows, before any test question is asked.
 
 # %%
@@ -515,7 +516,7 @@ print(f"all {len(on_asked)}: {share['second opinion'][1].estimate:.1%}; 200 draw
 # %% [markdown]
 # The same model, and a draw decides whether it looks perfect or bad. Where a small count and a large one differ, report the large one.
 #
-# Now read mistakes of both kinds.
+# Now read mistakes of both kinds, and ask of each whether it is one: the rule that counts is a program, too.
 
 # %%
 mistakes = [("turned back by mistake", q, a) for q, a, hit in zip(on_asked, tuned_on, hits["on"], strict=True) if hit][:3]

@@ -16,7 +16,7 @@ LAYERS = [
     "prompts", "tokenization", "seq2seq", "soft_labels", "class_labels", "batching", "prefix", "nll",
     "weights", "embeddings", "scores", "metrics",
     "lora", "lora_layer", "lora_checks", "quick_lora", "memory", "cards", "models", "four_bit",
-    "checkpoints", "trainer", "watcher", "training", "generation", "threshold", "evaluation", "class_metrics", "classification",
+    "checkpoints", "trainer", "watcher", "training", "generation", "evaluation", "class_metrics", "classification", "threshold",
     "multiple_choice", "harness", "hardness", "pairwise", "spelling", "error_categories", "comparison", "forgetting",
     "canvas", "betting",
     "tables", "results", "sources", "placeholders", "outputs", "exercises", "headless", "readme",

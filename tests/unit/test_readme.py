@@ -5,7 +5,7 @@ from toy_course import make_course
 
 from finetune_utils.errors import UserError
 from finetune_utils.readme import BLOCK, build_readme, fill_readme, lesson_map
-from finetune_utils.results import ROOT, results_path, update_lesson
+from finetune_utils.results import ROOT, read_json, results_path, update_lesson
 
 
 @pytest.fixture
@@ -14,9 +14,9 @@ def root(tmp_path):
     values = {"unseen_untuned": 4.123, "unseen_tuned": 3.456, "reworded_untuned": 4.0, "reworded_tuned": 1.25}
     values |= {
         "redirect_untuned": 0.0,
-        "redirect_shifted": 0.875,
+        "redirect_tuned": 0.875,
         "wrong_redirect_untuned": 0.0,
-        "wrong_redirect_shifted": 0.03,
+        "wrong_redirect_tuned": 0.03,
     }
     update_lesson(tmp_path / "notebooks" / "results" / "cpu.json", "cpu", "lesson04", {"values": values})
     return tmp_path
@@ -38,6 +38,16 @@ def test_the_map_sums_a_column_only_where_every_lesson_was_run(tmp_path):
         for key in lessons:
             update_lesson(results_path(name, tmp_path), name, key, {"seconds": 90.0})
     assert lesson_map(tmp_path).splitlines()[-1] == "| together | 3.0 | | not all run | |"
+
+
+def test_lesson_04_meets_the_aims_that_its_text_and_the_readme_call_met():
+    values = read_json(results_path("cpu"))["lessons"]["lesson04"]["values"]
+    assert values["redirect_shifted"] >= 0.9 > values["redirect_tuned"]  # "by itself it misses the first aim"
+    assert values["redirect_untuned"] <= 0.05
+    assert values["wrong_redirect_tuned"] <= 0.05
+    assert values["wrong_redirect_shifted_high"] <= 0.05  # "keeps the aim as well"
+    assert values["pairs_first_token"] < values["pairs_sum"] <= values["pairs_second_opinion"]
+    assert values["everyday_redirect_shifted"] > 0.3  # "far too often"
 
 
 def test_a_changed_number_is_found_and_mended(root):
