@@ -472,7 +472,7 @@ for name, found in {"first token": leads, "second opinion": second, "sum": both}
 # The first token of the tuned model puts {{lesson04.pairs_first_token:.1%}} of the pairs into the right order, the probe {{lesson04.pairs_second_opinion:.2%}}, and no weight of the model was trained for that. So the untuned model could tell all along what is about fine-tuning.
 # What it lacked was the habit of acting on it. It is a lesson about baselines, too: a small tool, tried first, would have shown how much of the task was left for training.
 #
-# The lead is a log-odds, how much likelier one opening is than another, and so is the output of a logistic regression. So they can be added. The sum ranks the pairs no better than the probe alone: the choice is now nearly all its own. But it is the model that answers, and its first token has to be moved somehow. `answer(..., lean=(opening, shifts))` adds a number of its own for each question to the logit of the first token, and to no other. The model still writes
+# The lead is a log-odds, how much likelier one opening is than another, and so is the output of a logistic regression. So they can be added. The sum ranks the pairs no better than the probe alone. But it is the model that answers, and its first token has to be moved somehow. `answer(..., lean=(opening, shifts))` adds a number of its own for each question to the logit of the first token, and to no other. The model still writes
 # every answer, also the polite way back; the second opinion only helps it to choose. A constant on top moves the line as before. It is fixed on held-out rows, before any test question is asked.
 
 # %%
