@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   course:
-#     minutes: {smoke: 3, cpu: 11, gpu: 8}
+#     minutes: {smoke: 2, cpu: 11, gpu: 8}
 #     needs: the model (fetched once), about 5 GB of free memory
 #     data: [course_qa.jsonl, redirect_labels.jsonl]
 #     teaching:
