@@ -13,6 +13,7 @@ from transformers import LogitsProcessor
 from .errors import UserError
 from .hardware import Precision, choose_precision
 from .lora import BASE, is_4bit, merge
+from .packed_weights import packed_weights
 from .prefix import read_shared
 from .progress import bar
 from .prompts import render_prompt
@@ -58,7 +59,10 @@ def generate(
     model.eval()
     answers = [""] * len(ids)
     order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-    with bar(len(ids), "Answering", "answer", progress) as progress_bar:
+    with (
+        bar(len(ids), "Answering", "answer", progress) as progress_bar,
+        packed_weights(model, min(batch_size, len(ids))),
+    ):
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             options: dict[str, Any] = {} if adapters is None else {"adapter_names": [adapters[i] for i in chosen]}

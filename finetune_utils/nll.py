@@ -14,6 +14,7 @@ import torch
 from .batching import BATCH_TOKENS, collator_for, length_batches
 from .class_labels import class_losses, is_classifier
 from .progress import bar
+from .quick_lora import quick_lora
 from .seq2seq import count_pair, is_encoder_decoder, pair_losses
 from .soft_labels import soft_terms
 from .tokenization import IGNORE, Example, count_supervised
@@ -61,7 +62,12 @@ def token_nll(
     collate = collator_for(model, tokenizer)
     count = count_pair if pairs else count_supervised
     sums, counts = np.zeros(len(examples)), np.array([count(e) for e in examples])
-    with bar(len(examples), "Scoring", "row", progress) as progress_bar, torch.inference_mode(), autocast(model):
+    with (
+        bar(len(examples), "Scoring", "row", progress) as progress_bar,
+        quick_lora(model),
+        torch.inference_mode(),
+        autocast(model),
+    ):
         for batch in length_batches([len(e["input_ids"]) for e in examples], batch_tokens):
             tensors = collate([examples[i] for i in batch])
             soft = {k: v.to(device) for k, v in tensors.pop("soft_labels", {}).items()}

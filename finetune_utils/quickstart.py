@@ -179,9 +179,10 @@ def _train_and_measure(
     )
     say(_what_is_trained(train_set, record.kind))
     asked = _rows_to_show(parts["test"])
-    before = _measure(model, tokenizer, test_set, asked, record)
     if not record.full:
+        # Before the first score: a new adapter changes nothing, and both scores see the frozen weights in the same format.
         model = add_lora(model, seed=settings.seed)
+    before = _measure(model, tokenizer, test_set, asked, record)
     result = train(model, tokenizer, train_set, settings, output=folder, keep_checkpoints=True, resume=resume)
     say(_what_happened(result))
     after = _measure(model, tokenizer, test_set, asked, record)

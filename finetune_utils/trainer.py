@@ -1,4 +1,5 @@
-"""The stock `transformers.Trainer` with additions: examples in the order given, soft labels, one label a row, and pairs."""
+"""The stock `transformers.Trainer` with additions: examples in the order given, the attention that suits a batch, soft labels,
+one label a row, and pairs."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer
 
 from .class_labels import class_losses, is_classifier
+from .quick_lora import plain_attention
 from .seq2seq import is_encoder_decoder, pair_losses
 from .soft_labels import soft_terms
 from .tokenization import IGNORE
@@ -24,6 +26,12 @@ class CourseTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """The stock step, with the attention that is quicker at the length of this batch: a single long row among the
+        training rows slows down its own step and no other."""
+        with plain_attention(self.model, inputs["input_ids"].shape[1]):
+            return super().training_step(model, inputs, *args, **kwargs)
 
     def compute_loss(
         self,

@@ -24,7 +24,7 @@ from .errors import UserError
 from .hardware import Precision, choose_precision, peak_memory_bytes, set_seed, use_fast_fp32
 from .nll import token_nll
 from .progress import bar
-from .quick_lora import plain_attention, quick_lora
+from .quick_lora import quick_lora
 from .tokenization import Example, check_ends
 from .trainer import CourseTrainer
 from .watcher import Watcher
@@ -190,8 +190,7 @@ def _check_examples(model: Any, examples: Sequence[Example], tokenizer: Any) -> 
 
 def _run(trainer: Trainer, folder: Path, resume: bool) -> float:
     """Train with the quick steps that this machine has; returns seconds."""
-    longest = max(len(e["input_ids"]) for e in trainer.train_dataset)
-    with quick_lora(trainer.model), plain_attention(trainer.model, longest), own_forward(trainer.model):
+    with quick_lora(trainer.model), own_forward(trainer.model):
         started = time.perf_counter()
         run_trainer(trainer, folder, resume)
         return time.perf_counter() - started

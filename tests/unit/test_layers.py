@@ -11,11 +11,11 @@ import finetune_utils
 FOLDER = Path(finetune_utils.__file__).parent
 # From the ground up. A new module takes the place that its imports give it.
 LAYERS = [
-    "errors", "processes", "ngrams", "profiles", "hardware", "progress",
+    "errors", "processes", "ngrams", "profiles", "hardware", "packed_weights", "progress",
     "files", "shapes", "hub", "data", "quality",
-    "prompts", "tokenization", "seq2seq", "soft_labels", "class_labels", "batching", "prefix", "nll",
+    "prompts", "tokenization", "seq2seq", "soft_labels", "class_labels", "batching", "prefix", "quick_lora", "nll",
     "weights", "embeddings", "scores", "metrics",
-    "lora", "lora_layer", "lora_checks", "quick_lora", "memory", "cards", "models", "four_bit",
+    "lora", "lora_layer", "lora_checks", "memory", "cards", "models", "four_bit",
     "checkpoints", "trainer", "watcher", "training", "generation", "evaluation", "class_metrics", "classification", "threshold",
     "multiple_choice", "harness", "hardness", "pairwise", "spelling", "error_categories", "comparison", "forgetting",
     "canvas", "betting",

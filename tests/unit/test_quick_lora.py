@@ -1,6 +1,7 @@
 """The quick path computes what peft computes, only where it may, and goes away afterwards."""
 
 import contextlib
+import inspect
 
 import peft
 import pytest
@@ -9,6 +10,7 @@ import torch
 from finetune_utils import training
 from finetune_utils.hardware import FP32, Precision
 from finetune_utils.lora import add_lora
+from finetune_utils.nll import token_nll
 from finetune_utils.quick_lora import _LoraLinear, plain_attention, quick_lora
 from finetune_utils.tokenization import tokenize_rows
 from finetune_utils.training import TrainSettings, train
@@ -216,3 +218,45 @@ def test_plain_attention_computes_the_same(tiny_model):
         plain = measured(model, quick=False, cast=False)
     torch.testing.assert_close(plain[1], usual[1], rtol=1e-4, atol=1e-5)
     assert plain[0] == pytest.approx(usual[0], rel=1e-6)
+
+
+def test_in_training_each_batch_takes_the_attention_that_suits_its_own_length(tiny_model, tokenizer):
+    model = adapted(tiny_model(), FP32)
+    rows = [{"text": "lower the weights " * times} for times in (150, 2, 3, 100)]
+    examples = tokenize_rows(rows, tokenizer).examples
+    seen = []
+    plain = model.get_base_model()
+    usual = plain.forward
+
+    def recorded(input_ids, **others):
+        seen.append((input_ids.shape[1] > 256, plain.config._attn_implementation))
+        return usual(input_ids=input_ids, **others)
+
+    recorded.__signature__ = inspect.signature(usual)  # the Trainer asks it which columns the model takes
+    plain.forward = recorded
+    train(model, tokenizer, examples, TrainSettings(max_steps=4, batch_size=1, shuffle=False), precision=FP32)
+    assert seen == [(True, "sdpa"), (False, "eager"), (False, "eager"), (True, "sdpa")]
+    assert model.config._attn_implementation == "sdpa"
+
+
+# --- scoring
+
+
+def test_scoring_takes_the_quick_path_and_gets_the_same_nll(tiny_model, tokenizer, monkeypatch):
+    model = adapted(tiny_model())
+    examples = tokenize_rows([{"text": "What is a learning rate?"}, {"text": "one step"}], tokenizer).examples
+    taken = []
+
+    @contextlib.contextmanager
+    def counted(model):
+        with quick_lora(model) as count:
+            taken.append(count)
+            yield count
+
+    monkeypatch.setattr("finetune_utils.nll.quick_lora", counted)
+    quick = token_nll(model, examples, tokenizer)
+    monkeypatch.setattr("finetune_utils.nll.quick_lora", contextlib.nullcontext)
+    usual = token_nll(model, examples, tokenizer)
+    assert taken == [LAYERS]
+    assert quick.sums == pytest.approx(usual.sums, rel=0.01)
+    assert quick.counts.tolist() == usual.counts.tolist()
