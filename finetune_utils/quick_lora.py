@@ -70,8 +70,11 @@ def _forward(layer: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Te
 
 @contextlib.contextmanager
 def quick_lora(model: torch.nn.Module) -> Iterator[int]:
-    """Inside this context the plain LoRA layers of `model` take the quick path; yields how many do."""
-    layers = [m for m in model.modules() if isinstance(m, Linear) and _can_be_quick(m)]
+    """Inside this context the plain LoRA layers of `model` take the quick path; yields how many it put there.
+
+    Contexts may be nested (a score in the middle of training): the outer one keeps its layers.
+    """
+    layers = [m for m in model.modules() if isinstance(m, Linear) and "forward" not in vars(m) and _can_be_quick(m)]
     for layer in layers:
         layer.forward = types.MethodType(_forward, layer)
     try:

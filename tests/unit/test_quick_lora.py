@@ -97,6 +97,19 @@ def test_a_whole_run_reaches_the_losses_it_reaches_with_peft(tiny_model, tokeniz
     assert quick[-1] < quick[0]
 
 
+def test_a_score_in_the_middle_of_training_leaves_the_quick_path_where_it_was(tiny_model, tokenizer):
+    model = adapted(tiny_model())
+    examples = tokenize_rows([{"text": "What is a learning rate?"}, {"text": "one step"}], tokenizer).examples
+    settings = TrainSettings(max_steps=3, batch_size=2, learning_rate=5e-3, evaluate_every=1)
+    result = train(model, tokenizer, examples, settings, eval_examples=examples[:1], precision=BF16)
+    assert sum("eval_nll" in entry for entry in result.history) == 3
+    assert not any("forward" in vars(m) for m in model.modules())
+    with quick_lora(model), quick_lora(model) as inner:
+        assert inner == 0
+        inside = [m for m in model.modules() if "forward" in vars(m)]
+    assert len(inside) == LAYERS
+
+
 # --- where it applies
 
 
