@@ -117,8 +117,8 @@ def check_run(lesson: str, profile: str | Profile, root: Path = ROOT, **values: 
         if hardware.under_run():
             raise
     wrong = [key for key in numbers if verdicts[key] not in (OK, UNKNOWN)]
-    # The ranges are made from repeats with other seeds, and those of a lesson that changed are about to be replaced.
-    if hardware.extra_seed() or lesson in os.environ.get("FINETUNE_STORING", "").split():
+    # The ranges are made from repeats (other seeds, other machines), and those of a lesson that changed are about to be replaced.
+    if hardware.repeat_name() or lesson in os.environ.get("FINETUNE_STORING", "").split():
         wrong = [key for key in wrong if not math.isfinite(numbers[key])]
     if wrong and hardware.under_run():
         told = [f"{key} is {show_number(numbers[key])}, expected {show_range(ranges.get(key))}" for key in wrong]

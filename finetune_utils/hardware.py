@@ -100,6 +100,20 @@ def extra_seed() -> int:
     return int(text)
 
 
+def repeat_name() -> str:
+    """Under which name this run repeats a stored one: its seed, or the name of another machine; empty when it is no repeat.
+
+    `FINETUNE_REPEAT` in the environment names a machine whose processor rounds otherwise than that of the stored run.
+
+    Raises:
+        UserError: a name of other characters than letters, digits and hyphens, or of digits alone.
+    """
+    name, seed = os.environ.get("FINETUNE_REPEAT") or "", extra_seed()
+    if name and (name.isdecimal() or not name.replace("-", "").isalnum()):
+        raise UserError(f"FINETUNE_REPEAT is {name!r}: name the machine in letters, digits and hyphens, such as amd-zen4.")
+    return "-".join(part for part in (name, str(seed) if seed else "") if part)
+
+
 def set_seed(seed: int) -> None:
     """Seed Python, NumPy and PyTorch (all devices) with `seed` plus `extra_seed()`."""
     seed += extra_seed()

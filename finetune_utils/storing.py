@@ -22,11 +22,11 @@ WITHOUT_BF16 = shrink_for_slow_cpu(PROFILES["cpu"]).reference
 
 @dataclass(frozen=True)
 class _Target:
-    """Where the values of one call of `store` go: a profile, its reference, and the seed of a repeat (0: the stored run)."""
+    """Where the values of one call of `store` go: a profile, its reference, and the name of a repeat (empty: the stored run)."""
 
     profile: str
     reference: str
-    seed: int
+    repeat: str
 
     def stale(self, lesson: Lesson) -> bool:
         """Whether what is stored there is missing, or of another source or other data than today's."""
@@ -46,9 +46,10 @@ def store(
 
     Each lesson is stored when it is through, unless its source or data changed meanwhile. Outputs are kept for `cpu`;
     another profile stores its results only, and runs every lesson named. On a CPU without bfloat16 the sizes of `cpu` are
-    cut, so its results go to `cpu-fp32.json` and the outputs stay. `force` runs unchanged lessons too. With
-    `FINETUNE_SEED` in the environment a run is a repeat of an unchanged lesson: its values are kept beside those of the
-    stored run, for the ranges. A changed lesson loses its repeats and ranges, which were of another source.
+    cut, so its results go to `cpu-fp32.json` and the outputs stay. `force` runs unchanged lessons too. With `FINETUNE_SEED`
+    or `FINETUNE_REPEAT` in the environment a run is a repeat of an unchanged lesson (see `hardware.repeat_name`): its
+    values are kept beside those of the stored run, for the ranges. A changed lesson loses its repeats and ranges, which
+    were of another source.
 
     Raises:
         UserError: `FINETUNE_MODEL` is set, or `cpu` would run on another device: the numbers would be of something else.
@@ -57,7 +58,7 @@ def store(
     lessons = find_lessons(names, root)
     stale = [lesson for lesson in lessons if target.stale(lesson)]
     problems = []
-    if target.seed:
+    if target.repeat:
         problems = [
             _not_repeatable(lesson, target) for lesson in lessons if lesson in stale or not target.entry(lesson)
         ]
@@ -78,7 +79,7 @@ def store(
 
 def _target(profile: str) -> _Target:
     from .course import profile_here  # these import PyTorch, which building does without
-    from .hardware import describe, extra_seed
+    from .hardware import describe, repeat_name
 
     if model := os.environ.get("FINETUNE_MODEL"):
         raise UserError(f"FINETUNE_MODEL is {model!r}: stored runs are of the course's own model. Unset it.")
@@ -86,14 +87,14 @@ def _target(profile: str) -> _Target:
         raise UserError(
             f"Stored runs of `cpu` are made on a CPU, and this would run on {device}: hide the device first."
         )
-    return _Target(profile, profile_here(profile).reference, extra_seed())
+    return _Target(profile, profile_here(profile).reference, repeat_name())
 
 
 def _run_and_keep(
     lessons: list[Lesson], stale: list[Lesson], target: _Target, root: Path, problems: list[str]
 ) -> list[Outcome]:
     """Run lessons and store each when it is through; what was not stored is told in `problems`."""
-    name = f"{target.reference}-{target.seed}" if target.seed else target.reference
+    name = f"{target.reference}-{target.repeat}" if target.repeat else target.reference
     output, marks = root / "build" / "store" / name, {lesson.key: _mark(lesson) for lesson in lessons}
 
     def keep(outcome: Outcome) -> None:
@@ -101,7 +102,7 @@ def _run_and_keep(
         lesson = outcome.lesson
         if outcome.ok and _mark(lesson) != marks[lesson.key]:
             problems.append(f"{lesson.name}: its source or data changed while it ran; store it again")
-        elif outcome.ok and target.seed:
+        elif outcome.ok and target.repeat:
             _store_repeat(lesson, target, _measured(outcome, target.profile, output))
         elif outcome.ok:
             problems.extend(_store_one(outcome, target, _measured(outcome, target.profile, output), lesson in stale))
@@ -129,8 +130,8 @@ def _mark(lesson: Lesson) -> str:
 
 def _not_repeatable(lesson: Lesson, target: _Target) -> str:
     return (
-        f"{lesson.name}: FINETUNE_SEED={target.seed} repeats the stored {target.reference} run of today's source, and "
-        "there is none: store one without it first"
+        f"{lesson.name}: a repeat ({target.repeat}) is of the stored {target.reference} run of today's source, and "
+        "there is none: store one first, without FINETUNE_SEED and FINETUNE_REPEAT"
     )
 
 
@@ -140,8 +141,8 @@ def _measured(outcome: Outcome, profile: str, output: Path) -> dict[str, Any]:
 
 
 def _store_repeat(lesson: Lesson, target: _Target, measured: dict[str, Any]) -> None:
-    """Keep the values of a run with another seed beside the stored run, under the seed."""
-    repeats = {**target.entry(lesson).get("repeats", {}), str(target.seed): measured.get("values", {})}
+    """Keep the values of a run with another seed, or on another machine, beside the stored run."""
+    repeats = {**target.entry(lesson).get("repeats", {}), target.repeat: measured.get("values", {})}
     path = results_path(target.reference, lesson.root)
     update_lesson(path, target.reference, lesson.key, {"repeats": repeats})
 

@@ -26,6 +26,7 @@ def bfloat16(monkeypatch):
     """The same tests on every machine: `cpu` has its full size here."""
     monkeypatch.setattr(course, "profile_here", PROFILES.__getitem__)
     monkeypatch.delenv("FINETUNE_SEED", raising=False)
+    monkeypatch.delenv("FINETUNE_REPEAT", raising=False)
     monkeypatch.delenv("FINETUNE_MODEL", raising=False)
 
 
@@ -108,13 +109,23 @@ def test_a_cpu_without_bfloat16_stores_a_reference_of_its_own(root, capsys, monk
     assert {entry["profile"] for entry in values("cpu-fp32").values()} == {"cpu-fp32"}
 
 
+def test_a_repeat_on_another_machine_widens_the_ranges_and_leaves_the_stored_run(root, monkeypatch):
+    assert store(["1"], root=root)
+    path, notebook = results_path("cpu", root), root / "notebooks" / "01_toy.ipynb"
+    entry, before = read_json(path)["lessons"]["lesson01"], notebook.read_bytes()
+    monkeypatch.setenv("FINETUNE_REPEAT", "amd-zen4")
+    assert store(["1"], root=root)
+    assert read_json(path)["lessons"]["lesson01"] == {**entry, "repeats": {"amd-zen4": {"mean": 8.0}}}
+    assert notebook.read_bytes() == before
+
+
 def test_a_repeat_of_another_source_is_refused(root, capsys, monkeypatch):
     assert store(["1"], root=root)
     (root / "data" / "toy.jsonl").write_text('{"n": 4}\n', encoding="utf-8")
     monkeypatch.setenv("FINETUNE_SEED", "2")
     assert not store(["1"], root=root)
     told = capsys.readouterr().out
-    assert "01_toy: FINETUNE_SEED=2 repeats the stored cpu run of today's source, and there is none" in told
+    assert "01_toy: a repeat (2) is of the stored cpu run of today's source, and there is none" in told
     assert "0 lessons run" in told
     assert "repeats" not in read_json(results_path("cpu", root))["lessons"]["lesson01"]
 

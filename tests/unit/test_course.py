@@ -80,9 +80,10 @@ def test_a_cpu_without_bfloat16_is_compared_with_runs_of_its_own_size(tmp_path, 
 
 
 @pytest.mark.usefixtures("ranges")
-def test_a_repeat_with_another_seed_is_shown_and_may_leave_the_range(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(("name", "value"), [("FINETUNE_SEED", "1"), ("FINETUNE_REPEAT", "amd-zen4")])
+def test_a_repeat_is_shown_and_may_leave_the_range(tmp_path, capsys, monkeypatch, name, value):
     monkeypatch.setenv("FINETUNE_UNDER_RUN", "1")
-    monkeypatch.setenv("FINETUNE_SEED", "1")
+    monkeypatch.setenv(name, value)
     course.check_run("lesson04", "cpu", tmp_path, nll=99.0)
     assert "outside" in capsys.readouterr().out
     with pytest.raises(AssertionError, match="nll is nan"):  # a run that diverged is no repeat

@@ -201,3 +201,24 @@ def test_a_seed_that_is_no_number_is_refused(monkeypatch, wrong):
     monkeypatch.setenv("FINETUNE_SEED", wrong)
     with pytest.raises(UserError, match="FINETUNE_SEED"):
         hardware.set_seed(0)
+
+
+@pytest.mark.parametrize(
+    ("machine", "seed", "name"), [("", "", ""), ("", "2", "2"), ("amd-zen4", "", "amd-zen4"), ("amd-zen4", "3", "amd-zen4-3")]
+)
+def test_a_repeat_is_named_by_its_machine_and_its_seed(monkeypatch, machine, seed, name):
+    monkeypatch.setenv("FINETUNE_REPEAT", machine)
+    monkeypatch.setenv("FINETUNE_SEED", seed)
+    assert hardware.repeat_name() == name
+    hardware.set_seed(7)
+    drawn = float(torch.rand(1))
+    monkeypatch.delenv("FINETUNE_REPEAT")
+    hardware.set_seed(7)
+    assert drawn == float(torch.rand(1)), "the name of a machine moves no seed"
+
+
+@pytest.mark.parametrize("wrong", ["2", "../up", "my laptop", "-"])
+def test_a_machine_needs_a_plain_name_that_is_no_seed(monkeypatch, wrong):
+    monkeypatch.setenv("FINETUNE_REPEAT", wrong)
+    with pytest.raises(UserError, match="FINETUNE_REPEAT"):
+        hardware.repeat_name()
