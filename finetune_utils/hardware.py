@@ -110,7 +110,9 @@ def repeat_name() -> str:
     """
     name, seed = os.environ.get("FINETUNE_REPEAT") or "", extra_seed()
     if name and (name.isdecimal() or not name.replace("-", "").isalnum()):
-        raise UserError(f"FINETUNE_REPEAT is {name!r}: name the machine in letters, digits and hyphens, such as amd-zen4.")
+        raise UserError(
+            f"FINETUNE_REPEAT is {name!r}: name the machine in letters, digits and hyphens, such as amd-zen4."
+        )
     return "-".join(part for part in (name, str(seed) if seed else "") if part)
 
 

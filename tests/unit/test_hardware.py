@@ -204,7 +204,8 @@ def test_a_seed_that_is_no_number_is_refused(monkeypatch, wrong):
 
 
 @pytest.mark.parametrize(
-    ("machine", "seed", "name"), [("", "", ""), ("", "2", "2"), ("amd-zen4", "", "amd-zen4"), ("amd-zen4", "3", "amd-zen4-3")]
+    ("machine", "seed", "name"),
+    [("", "", ""), ("", "2", "2"), ("amd-zen4", "", "amd-zen4"), ("amd-zen4", "3", "amd-zen4-3")],
 )
 def test_a_repeat_is_named_by_its_machine_and_its_seed(monkeypatch, machine, seed, name):
     monkeypatch.setenv("FINETUNE_REPEAT", machine)
