@@ -106,12 +106,13 @@ def repeat_name() -> str:
     `FINETUNE_REPEAT` in the environment names a machine whose processor rounds otherwise than that of the stored run.
 
     Raises:
-        UserError: a name of other characters than letters, digits and hyphens, or of digits alone.
+        UserError: a name of other characters than letters, digits and hyphens, or one that ends like a seed.
     """
     name, seed = os.environ.get("FINETUNE_REPEAT") or "", extra_seed()
-    if name and (name.isdecimal() or not name.replace("-", "").isalnum()):
+    if name and (name.rpartition("-")[2].isdecimal() or not name.replace("-", "").isalnum()):
         raise UserError(
-            f"FINETUNE_REPEAT is {name!r}: name the machine in letters, digits and hyphens, such as amd-zen4."
+            f"FINETUNE_REPEAT is {name!r}: name the machine in letters, digits and hyphens, with a letter in its last part, "
+            "such as amd-zen4."
         )
     return "-".join(part for part in (name, str(seed) if seed else "") if part)
 

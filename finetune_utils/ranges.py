@@ -1,4 +1,4 @@
-"""The ranges of "Check your run": from the stored run, and from the spread of seeds where a model was trained."""
+"""The ranges of "Check your run": from the stored run, from runs on other machines, and from the spread of seeds."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def range_of(
 
 
 def compute_ranges(lessons: Sequence[str] = (), profile: str = "cpu", root: Path = ROOT) -> None:
-    """Store the ranges of lessons: around the stored value and those that other seeds gave.
+    """Store the ranges of lessons: around the stored value and those that other machines and other seeds gave.
 
     Values that no machine repeats (see `NO_RANGE`) have none: a lesson names them `..._seconds` or `..._speed`.
 
@@ -63,13 +63,15 @@ def compute_ranges(lessons: Sequence[str] = (), profile: str = "cpu", root: Path
         raise UserError(f"{', '.join(missing)}: no stored {profile} run; run `{how}` first.")
     for lesson, found in seen.items():
         other = seen_values(OTHER_SIZE[profile], lesson.key, root) if profile in OTHER_SIZE else {}
-        borrowed = _repeated(other) and not _repeated(found)
+        # A run on another machine says how it rounds, and nothing about seeds or about how memory is freed.
+        here = seen_values(profile, lesson.key, root, machines=False)
+        borrowed = _repeated(other) and not _repeated(here)
         least = WIDE if profile == "cpu-fp32" or borrowed else (RELATIVE, ABSOLUTE)
         ranges = {}
         for name, values in found.items():
             if name.endswith(NO_RANGE):
                 continue
-            promised = PROMISED.get(name) if profile == "cpu-fp32" or len(values) == 1 else None
+            promised = PROMISED.get(name) if profile == "cpu-fp32" or len(here[name]) == 1 else None
             ranges[name] = promised or range_of(values, name, other.get(name, []), least)
         save_ranges(profile, lesson.key, ranges, root)
         print(f"{lesson.name}: {len(ranges)} ranges")
@@ -80,11 +82,14 @@ def _repeated(found: Mapping[str, Sequence[float]]) -> bool:
     return any(len(values) > 1 for values in found.values())
 
 
-def seen_values(profile: str, lesson: str, root: Path = ROOT) -> dict[str, list[float]]:
-    """Every value of a lesson's stored run, by name, followed by what its repeats and (on `cpu`) studies with other seeds saw."""
+def seen_values(profile: str, lesson: str, root: Path = ROOT, machines: bool = True) -> dict[str, list[float]]:
+    """Every value of a lesson's stored run, by name, followed by what its repeats and, on `cpu`, studies saw.
+
+    Repeats are runs with another seed or on another machine (see `hardware.repeat_name`); the latter only with `machines`.
+    """
     entry = read_json(results_path(profile, root)).get("lessons", {}).get(lesson, {})
     seeds = seeds_for(lesson, root) if profile == "cpu" else {}
-    repeats = list(entry.get("repeats", {}).values())
+    repeats = [run for name, run in entry.get("repeats", {}).items() if machines or name.rpartition("-")[2].isdecimal()]
     return {
         name: [value, *seeds.get(name, []), *(r[name] for r in repeats if r.get(name) is not None)]
         for name, value in entry.get("values", {}).items()

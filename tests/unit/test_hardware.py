@@ -218,7 +218,7 @@ def test_a_repeat_is_named_by_its_machine_and_its_seed(monkeypatch, machine, see
     assert drawn == float(torch.rand(1)), "the name of a machine moves no seed"
 
 
-@pytest.mark.parametrize("wrong", ["2", "../up", "my laptop", "-"])
+@pytest.mark.parametrize("wrong", ["2", "epyc-9004", "../up", "my laptop", "-"])
 def test_a_machine_needs_a_plain_name_that_is_no_seed(monkeypatch, wrong):
     monkeypatch.setenv("FINETUNE_REPEAT", wrong)
     with pytest.raises(UserError, match="FINETUNE_REPEAT"):

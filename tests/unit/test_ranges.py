@@ -110,6 +110,21 @@ def test_the_runs_without_bfloat16_are_of_the_lessons_as_they_are():
     assert all(entry["ranges"] and entry["environment"]["precision"] == "fp32" for entry in stored.values())
 
 
+@pytest.mark.parametrize("profile", ["cpu", "cpu-fp32"])
+def test_every_stored_repeat_passes_the_check_of_its_lesson(profile):
+    stored = read_json(results_path(profile))["lessons"]
+    repeats = [
+        (lesson, name, run) for lesson, entry in stored.items() for name, run in entry.get("repeats", {}).items()
+    ]
+    assert repeats
+    for lesson, name, run in repeats:
+        ranges = stored[lesson]["ranges"]
+        checked = {key: value for key, value in run.items() if key in ranges and value is not None}
+        assert len(checked) >= 10, f"{lesson}: the repeat {name} is of another lesson"
+        outside = {key: value for key, value in checked.items() if not ranges[key][0] <= value <= ranges[key][1]}
+        assert not outside, f"{lesson}: run `make ranges` after the repeat {name}"
+
+
 @pytest.mark.parametrize("lesson", ["lesson04", "lesson06"])
 def test_every_repeat_of_the_memory_measurement_passes_in_its_lessons(lesson):
     low, high = read_json(results_path("cpu"))["lessons"][lesson]["ranges"]["memory_error"]
@@ -126,6 +141,29 @@ def test_repeats_of_a_stored_run_widen_its_ranges(tmp_path):
     compute_ranges(["1"], "cpu-fp32", tmp_path)
     stored = read_json(results_path("cpu-fp32", tmp_path))["lessons"]["lesson01"]
     assert stored["ranges"] == {"x": [4.0, 7.0], "same": [1.0, 1.0]}
+
+
+def test_a_run_on_another_machine_widens_a_range_and_is_no_other_seed(tmp_path):
+    make_course(tmp_path)
+    values = {"x": 5.0, "y": 1.0, "memory_error": 0.1}
+    for profile, entry in {
+        "cpu": {"values": values, "repeats": {"amd-zen4": {"x": 6.0, "y": 1.01, "memory_error": 0.1}}},
+        "cpu-fp32": {"values": {"y": 1.0}, "repeats": {"1": {"y": 1.0}}},
+    }.items():
+        update_lesson(results_path(profile, tmp_path), profile, "lesson01", entry)
+    compute_ranges(["1"], "cpu", tmp_path)
+    ranges = read_json(results_path("cpu", tmp_path))["lessons"]["lesson01"]["ranges"]
+    assert ranges["x"] == [4.0, 7.0]
+    assert ranges["y"] == pytest.approx(
+        [0.9495, 1.0605]
+    )  # the wide margin of a lesson whose seeds are in the other size
+    assert ranges["memory_error"] == [-0.25, 0.25]
+    other_seed = {"repeats": {"amd-zen4-1": {"y": 1.01, "memory_error": 0.1}}}
+    update_lesson(results_path("cpu", tmp_path), "cpu", "lesson01", other_seed)
+    compute_ranges(["1"], "cpu", tmp_path)
+    ranges = read_json(results_path("cpu", tmp_path))["lessons"]["lesson01"]["ranges"]
+    assert ranges["y"] == pytest.approx([0.9798, 1.0302])
+    assert ranges["memory_error"] == pytest.approx([0.09, 0.11])
 
 
 def test_a_spread_seen_elsewhere_widens_a_range_that_one_run_makes(tmp_path):
