@@ -58,9 +58,8 @@ def token_nll(
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    classes, pairs = is_classifier(model), is_encoder_decoder(model)
     collate = collator_for(model, tokenizer)
-    count = count_pair if pairs else count_supervised
+    count = count_pair if is_encoder_decoder(model) else count_supervised
     sums, counts = np.zeros(len(examples)), np.array([count(e) for e in examples])
     with (
         bar(len(examples), "Scoring", "row", progress) as progress_bar,
@@ -72,22 +71,7 @@ def token_nll(
             tensors = collate([examples[i] for i in batch])
             soft = {k: v.to(device) for k, v in tensors.pop("soft_labels", {}).items()}
             tensors = {k: v.to(device) for k, v in tensors.items()}
-            labels, kept = tensors.pop("labels"), tensors.pop("shift_labels", None)
-            given = {"labels": labels} if pairs else {}  # an encoder-decoder reads the answer in its decoder
-            given |= {} if classes else {"use_cache": False}
-            logits = model(**tensors, **given).logits.float()
-            if classes:
-                losses, rows = class_losses(logits, labels), torch.arange(len(batch))
-            elif pairs:
-                losses, rows = pair_losses(logits, labels), (labels != IGNORE).nonzero()[:, 0].cpu()
-            elif kept is not None:
-                losses = torch.nn.functional.cross_entropy(logits, kept, reduction="none")
-                rows = tensors["logits_to_keep"].nonzero()[:, 0].cpu()
-            else:
-                shifted, logits = labels[:, 1:], logits[:, -labels.shape[1] :]  # a soft prompt has logits of its own
-                losses = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), shifted, reduction="none")
-                rows = (shifted != IGNORE).nonzero()[:, 0].cpu()
-                losses = losses[shifted != IGNORE]
+            losses, rows, logits = _losses(model, tensors)
             np.add.at(sums, np.array(batch)[rows.numpy()], losses.double().cpu().numpy())
             if soft:
                 terms = soft_terms(logits, soft).double().cpu().numpy()
@@ -95,6 +79,25 @@ def token_nll(
             progress_bar.update(len(batch))
     model.train(was_training)
     return NLL(sums, counts)
+
+
+def _losses(model: Any, tensors: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The NLL of every supervised token of a batch, the row of the batch that each stands in, and the float32 logits."""
+    classes, pairs = is_classifier(model), is_encoder_decoder(model)
+    labels, kept = tensors.pop("labels"), tensors.pop("shift_labels", None)
+    given = {"labels": labels} if pairs else {}  # an encoder-decoder reads the answer in its decoder
+    given |= {} if classes else {"use_cache": False}
+    logits = model(**tensors, **given).logits.float()
+    if classes:
+        return class_losses(logits, labels), torch.arange(len(labels)), logits
+    if pairs:
+        return pair_losses(logits, labels), (labels != IGNORE).nonzero()[:, 0].cpu(), logits
+    if kept is not None:
+        losses = torch.nn.functional.cross_entropy(logits, kept, reduction="none")
+        return losses, tensors["logits_to_keep"].nonzero()[:, 0].cpu(), logits
+    shifted, logits = labels[:, 1:], logits[:, -labels.shape[1] :]  # a soft prompt has logits of its own
+    losses = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), shifted, reduction="none")
+    return losses[shifted != IGNORE], (shifted != IGNORE).nonzero()[:, 0].cpu(), logits
 
 
 def autocast(model: Any) -> contextlib.AbstractContextManager[Any]:

@@ -12,7 +12,7 @@ from .sources import find_lessons
 # Other processors and library versions round differently; a run may differ by so much without being wrong.
 RELATIVE, ABSOLUTE = 0.02, 0.01
 # Without bfloat16 there are more kinds of processors, and fewer rows, of which a single one counts for more. And where a
-# lesson was never repeated with another seed at this size, its spread is not known.
+# training was repeated in the other size only, its spread there is all that is known.
 WIDE = (0.05, 0.03)
 # A `..._gap` this small is the rounding between two ways to compute the same: it may grow to so much or tenfold, no further.
 ROUNDING, SAME = 1e-3, 1e-4
@@ -65,7 +65,8 @@ def compute_ranges(lessons: Sequence[str] = (), profile: str = "cpu", root: Path
         other = seen_values(OTHER_SIZE[profile], lesson.key, root) if profile in OTHER_SIZE else {}
         # A run on another machine says how it rounds, and nothing about seeds or about how memory is freed.
         here = seen_values(profile, lesson.key, root, machines=False)
-        least = WIDE if profile == "cpu-fp32" or not _repeated(here) else (RELATIVE, ABSOLUTE)
+        borrowed = _repeated(other) and not _repeated(here)
+        least = WIDE if profile == "cpu-fp32" or borrowed else (RELATIVE, ABSOLUTE)
         ranges = {}
         for name, values in found.items():
             if name.endswith(NO_RANGE):

@@ -725,7 +725,7 @@ course.check_run(
 #
 # ## Where this breaks
 #
-# * One seed shows one run. The ranges in "Check your run" come from three, scored without the second opinion; with it, one run was scored. Three runs do not bound a fourth.
+# * One seed shows one run. The ranges in "Check your run" come from three, and from a run on another processor. With the second opinion only the stored run and that one were scored. Three runs do not bound a fourth.
 # * The tuned model states wrong facts in a confident voice. A low NLL on reference answers does not make free answers true.
 # * A model that turns back nearly every off-topic question also turns back some good ones, here {{lesson04.wrong_redirect_shifted:.1%}}. Moving the line trades one mistake for the other. Fewer of both takes a better view of the question.
 # * The second opinion reads every question with the untuned model, so each costs one more pass over its prompt. It knows the kinds of questions in these rows; others need a test of their own.

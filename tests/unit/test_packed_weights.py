@@ -1,8 +1,11 @@
 """Packed weights give the same answers, only where they may, and go away afterwards."""
 
+import contextlib
+
 import pytest
 import torch
 
+from finetune_utils import generation
 from finetune_utils import packed_weights as module
 from finetune_utils.generation import generate
 from finetune_utils.lora import add_lora
@@ -40,13 +43,14 @@ def replaced(model):
 def test_answers_are_the_same_word_for_word(tiny_model, tokenizer, monkeypatch, rows):
     model = tiny_model(dtype=torch.bfloat16)
     counts = []
-    usual = packed_weights
 
+    @contextlib.contextmanager
     def counted(model, rows):
-        counts.append((rows, sum(type(m) is torch.nn.Linear for m in model.modules())))
-        return usual(model, rows)
+        with packed_weights(model, rows) as count:
+            counts.append((rows, count))
+            yield count
 
-    monkeypatch.setattr("finetune_utils.generation.packed_weights", counted)
+    monkeypatch.setattr(generation, "packed_weights", counted)
     packed = generate(model, tokenizer, PROMPTS, max_new_tokens=12, batch_size=rows)
     assert counts == [(rows, LAYERS)]
     monkeypatch.setattr(module, "can_pack", lambda: False)

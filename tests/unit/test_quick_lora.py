@@ -7,10 +7,9 @@ import peft
 import pytest
 import torch
 
-from finetune_utils import training
+from finetune_utils import nll, training
 from finetune_utils.hardware import FP32, Precision
 from finetune_utils.lora import add_lora
-from finetune_utils.nll import token_nll
 from finetune_utils.quick_lora import _LoraLinear, plain_attention, quick_lora
 from finetune_utils.tokenization import tokenize_rows
 from finetune_utils.training import TrainSettings, train
@@ -39,6 +38,20 @@ def measured(model, quick, cast=True):
     output.loss.backward()
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     return output.loss.item(), output.logits.detach().float(), gradients
+
+
+def count_quick_layers(monkeypatch, module):
+    """Let `module` go on taking the quick path; returns a list that gets the number of layers each time."""
+    taken = []
+
+    @contextlib.contextmanager
+    def counted(model):
+        with quick_lora(model) as count:
+            taken.append(count)
+            yield count
+
+    monkeypatch.setattr(module, "quick_lora", counted)
+    return taken
 
 
 def distance(a, b):
@@ -80,15 +93,7 @@ def test_a_whole_run_reaches_the_losses_it_reaches_with_peft(tiny_model, tokeniz
     ]
     examples = tokenize_rows(rows, tokenizer).examples
     settings = TrainSettings(max_steps=8, batch_size=4, learning_rate=5e-3)
-    taken = []
-
-    @contextlib.contextmanager
-    def counted(model):
-        with quick_lora(model) as count:
-            taken.append(count)
-            yield count
-
-    monkeypatch.setattr(training, "quick_lora", counted)
+    taken = count_quick_layers(monkeypatch, training)
     quick = train(adapted(tiny_model(), precision), tokenizer, examples, settings, precision=precision).losses
     monkeypatch.setattr(training, "quick_lora", contextlib.nullcontext)
     usual = train(adapted(tiny_model(), precision), tokenizer, examples, settings, precision=precision).losses
@@ -258,18 +263,10 @@ def test_in_training_each_batch_takes_the_attention_that_suits_its_own_length(ti
 def test_scoring_takes_the_quick_path_and_gets_the_same_nll(tiny_model, tokenizer, monkeypatch):
     model = adapted(tiny_model())
     examples = tokenize_rows([{"text": "What is a learning rate?"}, {"text": "one step"}], tokenizer).examples
-    taken = []
-
-    @contextlib.contextmanager
-    def counted(model):
-        with quick_lora(model) as count:
-            taken.append(count)
-            yield count
-
-    monkeypatch.setattr("finetune_utils.nll.quick_lora", counted)
-    quick = token_nll(model, examples, tokenizer)
-    monkeypatch.setattr("finetune_utils.nll.quick_lora", contextlib.nullcontext)
-    usual = token_nll(model, examples, tokenizer)
+    taken = count_quick_layers(monkeypatch, nll)
+    quick = nll.token_nll(model, examples, tokenizer)
+    monkeypatch.setattr(nll, "quick_lora", contextlib.nullcontext)
+    usual = nll.token_nll(model, examples, tokenizer)
     assert taken == [LAYERS]
     assert quick.sums == pytest.approx(usual.sums, rel=0.01)
     assert quick.counts.tolist() == usual.counts.tolist()
